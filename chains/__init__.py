@@ -1,0 +1,6 @@
+"""The runnables that users compose."""
+
+from fourcorners.chains.answer import answer_chain, grounded_chain
+from fourcorners.chains.rag import rag_chain
+
+__all__ = ["answer_chain", "grounded_chain", "rag_chain"]

@@ -1,0 +1,84 @@
+"""A retriever in front of the answer step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
+from langchain_core.runnables.utils import AddableDict
+from pydantic import BaseModel
+
+from fourcorners.chains.answer import GroundedStream, Llm
+from fourcorners.chains.reply import Reply
+from fourcorners.errors import InputError, shortened
+from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.prompts.grounded import grounded_prompt
+
+
+class RagQuestion(BaseModel):
+    """What ``rag_chain`` takes, beside a plain text."""
+
+    question: str
+
+
+def rag_chain(
+    retriever: Runnable[str, Any],
+    llm: Llm,
+    grounding: Literal["verbatim", "none"] = "verbatim",
+    span: Literal["sentence", "phrase"] = "sentence",
+    max_spans: int = 1,
+    refusal: str = DEFAULT_REFUSAL,
+    *,
+    threshold: float | None = None,
+    prior_weight: float | None = None,
+    template: str | None = None,
+) -> Runnable[Any, dict[str, Any]]:
+    """A question (a text, or ``{"question"}``) to the whole ``Reply``; settings as in ``answer_chain``.
+
+    ``retriever`` is any LangChain retriever, or any runnable from a text to a list of Documents. Streamed with the
+    sources first, so that a page can show them before the answer. What the retriever raises comes through as it is.
+    """
+    prompt = grounded_prompt(
+        template,
+        grounding=grounding,
+        span=span,
+        max_spans=max_spans,
+        refusal=refusal,
+        threshold=threshold,
+        prior_weight=prior_weight,
+    )
+    stream = _RagStream(retriever, GroundedStream(prompt, llm))
+    chain = RunnableGenerator(stream.transform, stream.atransform, name="rag_chain")
+    return cast("Runnable[Any, dict[str, Any]]", chain.with_types(input_type=RagQuestion, output_type=Reply))
+
+
+class _RagStream:
+    def __init__(self, retriever: Runnable[str, Any], answer: GroundedStream) -> None:
+        self._retriever, self._answer = retriever, answer
+
+    def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
+        question = _question(list(inputs))
+        documents = self._retriever.invoke(question, config)
+        yield from self._answer.reply({"question": question, "context": list(documents)}, config)
+
+    async def atransform(self, inputs: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
+        question = _question([chunk async for chunk in inputs])
+        documents = await self._retriever.ainvoke(question, config)
+        async for chunk in self._answer.areply({"question": question, "context": list(documents)}, config):
+            yield chunk
+
+
+def _question(chunks: list[Any]) -> str:
+    if not chunks:
+        raise InputError("the input is empty: give a question")
+    given = chunks[0]
+    for chunk in chunks[1:]:
+        given = given + chunk
+    if isinstance(given, BaseModel):
+        given = dict(given)
+    if isinstance(given, dict):
+        given = given.get("question")
+    if not isinstance(given, str):
+        raise InputError(f"the input must be a question, a text or {{'question': text}}, not {shortened(given)}")
+    return given

@@ -1,0 +1,322 @@
+"""The command line: ``fourcorners ask`` and ``fourcorners serve``.
+
+The answer goes to standard output, everything else to standard error. Exit status: 0 answered, 3 refused, 2 bad usage
+or input that can't be used, 1 a fault, 130 interrupted. Nothing heavy is imported before a command needs it, and the
+model is loaded last, so that a slip in the arguments is told at once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+    from rich.console import Console
+
+    from fourcorners.settings import ServerSettings
+
+ANSWERED, FAULT, BAD_USAGE, REFUSED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+"""Exit statuses; the last two are what a shell reports for a program ended by SIGINT and SIGPIPE."""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Answers a question only from the text supplied, with exact citations, or says that it is unsure.",
+)
+
+
+class Span(StrEnum):
+    """What an answer is made of."""
+
+    sentence = "sentence"
+    phrase = "phrase"
+
+
+def main() -> None:
+    """The console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8, a path that is not UTF-8
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fourcorners {version('fourcorners')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+_EXAMPLES = """\
+[bold]Examples[/bold]
+
+fourcorners ask "How long is the warranty?" manual.md
+
+fourcorners ask "Who may cancel a booking?" policies/ notes.txt
+
+pdftotext report.pdf - | fourcorners ask "What was the turnover?"
+
+fourcorners ask "Which year?" --context "It began in 1986." --span phrase
+
+[bold]Exit status[/bold]: 0 answered, 3 refused, 2 bad usage or unreadable input, 1 fault
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.", show_default=False)],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Text and Markdown files, folders, or - for standard input.", show_default=False),
+    ] = None,
+    context: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Text to answer from; may be repeated.", show_default=False)
+    ] = None,
+    llm: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), llama_cpp:PATH, …")
+    ] = None,
+    span: Annotated[Span | None, typer.Option(help="Whole sentences (the default) or one short phrase.")] = None,
+    max_spans: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=20, help="How many of them an answer may have; 1 by default.")
+    ] = None,
+    refusal: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to say when the answer is not in the text.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(metavar="K", min=1, max=100, help="How many passages to read; 4 by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply as one JSON object.")] = False,
+) -> None:
+    """Answer a QUESTION from files, folders or standard input, and cite the places.
+
+    The answer is printed as it comes; its source follows on standard error as file:line.
+    """
+    with _faults_as_status() as outcome:
+        from fourcorners.settings import load_settings
+
+        _check_text(question, refusal or "", *(context or ()))
+        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans)
+        grounding = _grounding(settings, refusal, threshold)
+        found = _read(paths or [], context or [])
+        reply = _answer(question, found, settings, grounding, stream=not as_json)
+        if as_json:
+            _print_json(reply)
+        else:
+            _print_sources(reply, len(found))
+        outcome.status = REFUSED if reply["refused"] else ANSWERED
+    raise typer.Exit(outcome.status)
+
+
+@app.command()
+def serve(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Text files and folders that /rag answers from.", show_default=False)
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="8000 by default; 0 picks a free one.")] = None,
+    llm: Annotated[str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), …")] = None,
+) -> None:
+    """Serve the chains over REST (LangServe), with a playground and /docs."""
+    with _faults_as_status() as outcome:
+        from fourcorners.server import serve as run
+
+        run(host=host, port=port, llm=llm, paths=paths or [])
+    raise typer.Exit(outcome.status)
+
+
+@dataclass
+class _Outcome:
+    status: int = ANSWERED
+
+
+@contextmanager
+def _faults_as_status() -> Iterator[_Outcome]:
+    """Tell what went wrong in one line, and set the exit status."""
+    outcome = _Outcome()
+    # Taken out of the environment because the settings refuse names with their prefix that are no settings.
+    debug = os.environ.pop("FOURCORNERS_DEBUG", "") not in ("", "0")
+    try:
+        yield outcome
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        outcome.status = INTERRUPTED
+    except BrokenPipeError:
+        outcome.status = BROKEN_PIPE
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at exit
+    except Exception as error:
+        from fourcorners.errors import FourCornersError, InputError
+
+        if debug:
+            traceback.print_exc()
+        outcome.status = BAD_USAGE if isinstance(error, InputError) else FAULT
+        if isinstance(error, FourCornersError):
+            _tell(f"error: {error}", "red")
+        else:
+            _tell(f"error: {type(error).__name__}: {error} (FOURCORNERS_DEBUG=1 shows where)", "red")
+
+
+def _check_text(question: str, *others: str) -> None:
+    from fourcorners.errors import InputError
+
+    if not question.strip():
+        raise InputError("the question is empty: write it in quotes, as the first argument.")
+    for text in (question, *others):
+        if any("\ud800" <= char <= "\udfff" for char in text):  # how Python hands on bytes that don't decode
+            raise InputError(f"not valid {sys.getfilesystemencoding().upper()}: {text[:80]!r}. Type it again as UTF-8.")
+
+
+def _grounding(settings: ServerSettings, refusal: str | None, threshold: float | None) -> dict[str, Any]:
+    """The options for the chain, checked here because the chain can't be made before its model is loaded."""
+    from pydantic import ValidationError
+
+    from fourcorners.grounding.evidence import GroundingOptions
+    from fourcorners.llms.settings import settings_error
+
+    options: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
+    options |= {"refusal": refusal} if refusal is not None else {}
+    try:
+        GroundingOptions(**options)
+    except ValidationError as error:
+        raise settings_error(error, GroundingOptions) from error
+    return options
+
+
+def _read(paths: list[str], context: list[str]) -> list[Document]:
+    from fourcorners.errors import SourceError
+    from fourcorners.retrieval import STDIN, load_passages, passages_of
+
+    if not paths and not context:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise SourceError("no text to answer from: name files or folders, give --context TEXT, or pipe text in.")
+        paths = [STDIN]
+    found = load_passages(paths, warn=_tell)
+    for number, text in enumerate(context, start=1):
+        found += passages_of(text, f"context {number}")
+    return found
+
+
+def _answer(
+    question: str, passages: list[Document], settings: ServerSettings, grounding: dict[str, Any], *, stream: bool
+) -> dict[str, Any]:
+    """The whole reply; with ``stream`` its answer is printed as it comes."""
+    with _spinner() as stop_spinner:
+        from fourcorners.chains.rag import rag_chain
+        from fourcorners.llms import init_llm
+        from fourcorners.retrieval import bm25_retriever
+
+        retriever = bm25_retriever(passages, k=settings.passages)
+        chain = rag_chain(retriever, init_llm(settings.llm), **grounding)
+        reply: Any = None
+        last = "\n"
+        try:
+            for chunk in chain.stream(question):
+                reply = chunk if reply is None else reply + chunk
+                if stream and chunk.get("answer"):
+                    stop_spinner()
+                    last = chunk["answer"]
+                    _write(last)
+        finally:
+            if not last.endswith("\n"):
+                _write("\n")
+    return dict(reply)
+
+
+def _print_sources(reply: Mapping[str, Any], n_passages: int) -> None:
+    for citation in _citations(reply):
+        _tell(f'{citation["source"]}:{citation["line"]}: "{citation["quote"]}"', "cyan")
+    n_read = len(reply["context"])
+    if reply["refused"]:
+        _tell("not in the text read")
+    if n_read < n_passages:
+        _tell(f"read the {n_read} nearest of {n_passages} passages (--passages {n_passages} reads all)", "dim")
+    if reply["guarantee"] != "enforced":
+        _tell(f"guarantee: {reply['guarantee']} (this model was asked to keep to the text, not made to)")
+
+
+def _citations(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The reply's citations, each with the file and the line on which it begins."""
+    from fourcorners.retrieval import line_of
+
+    pairs = [(citation, reply["context"][citation["index"]]) for citation in reply["citations"]]
+    return [{**c, "source": passage.metadata["source"], "line": line_of(passage, c["start"])} for c, passage in pairs]
+
+
+def _print_json(reply: Mapping[str, Any]) -> None:
+    is_utf8 = sys.stdout.encoding.lower() == "utf-8"
+    print(
+        json.dumps(_plain({**reply, "citations": _citations(reply)}), ensure_ascii=not is_utf8, default=str), flush=True
+    )
+
+
+def _plain(value: Any) -> Any:
+    """``value`` in what JSON has: documents as objects, an infinite score as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "page_content"):
+        return {"id": value.id, "page_content": value.page_content, "metadata": _plain(value.metadata)}
+    return value
+
+
+@contextmanager
+def _spinner() -> Iterator[Callable[[], None]]:
+    """A sign of life on a terminal until the answer begins; yields what stops it."""
+    console = _stderr()
+    status = console.status("Reading …")
+    if console.is_terminal:
+        status.start()
+    try:
+        yield status.stop
+    finally:
+        status.stop()
+
+
+def _write(text: str) -> None:
+    """Print a piece of the answer: on a terminal harmless, elsewhere byte for byte."""
+    print(text.translate(_VISIBLE) if sys.stdout.isatty() else text, end="", flush=True)
+
+
+def _tell(message: str, style: str = "yellow") -> None:
+    from rich.text import Text
+
+    _stderr().print(Text(" ".join(message.split()).translate(_VISIBLE), style=style), soft_wrap=True)
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"}
+"""A document may hold escape sequences; a terminal must not obey them."""

@@ -1,0 +1,1 @@
+"""The in-process llama.cpp engine. It knows nothing of LangChain, HTTP or grounding."""

@@ -1,0 +1,131 @@
+"""The vocabulary of a GGUF: text to token ids and back, with untrusted text kept free of control tokens."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import llama_cpp
+import regex
+from llguidance import LLTokenizer
+from llguidance.llamacpp import lltokenizer_from_vocab
+
+MAX_PIECE_BYTES = 8_000
+"""llama.cpp's tokenizers overflow the stack on unbroken runs of 40-80 kB, so text goes in piece by piece."""
+
+_SPECIAL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+
+
+class Vocabulary:
+    """Reads only the model's vocabulary, which never changes: safe from any thread while the model is open."""
+
+    def __init__(self, vocab: Any) -> None:
+        self._vocab = vocab
+        self.n_tokens = int(llama_cpp.llama_vocab_n_tokens(vocab))
+        self.eos = int(llama_cpp.llama_vocab_eos(vocab))
+        self.is_spm = llama_cpp.llama_vocab_type(vocab) == llama_cpp.LLAMA_VOCAB_TYPE_SPM
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end a generation (end of text, end of turn)."""
+        ends = (token for token in range(self.n_tokens) if llama_cpp.llama_vocab_is_eog(self._vocab, token))
+        return frozenset(ends) | {self.eos}
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The bytes that each token stands for; empty for control tokens, which never stand for text."""
+        return tuple(self._piece(token, special=False) for token in range(self.n_tokens))
+
+    @cached_property
+    def constraint_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it, for grammar masks. Takes about a second for 100,000 tokens, once."""
+        return lltokenizer_from_vocab(self._vocab, eos_token=self.eos)
+
+    def control(self, text: str) -> list[int]:
+        """Tokens of trusted template text; control-token text in it becomes control tokens."""
+        return self._tokenize(text.encode(), parse_special=True)
+
+    def plain(self, text: str) -> list[int]:
+        """Tokens of untrusted text: never a control token, whatever the text says. About 1 MB/s."""
+        tokens: list[int] = []
+        for piece in _bounded_pieces(text):
+            for part in self._without_specials(piece):
+                tokens.extend(self._tokenize_bare(part))
+        return tokens
+
+    def begins(self) -> list[int]:
+        """The begin-of-text token where this model wants one."""
+        if not llama_cpp.llama_vocab_get_add_bos(self._vocab):
+            return []
+        bos = int(llama_cpp.llama_vocab_bos(self._vocab))
+        return [bos] if bos >= 0 else []
+
+    def text(self, tokens: list[int]) -> str:
+        """The text of ``tokens``; bytes that are not UTF-8 become U+FFFD."""
+        return b"".join(self.pieces[token] for token in tokens).decode("utf-8", "replace")
+
+    @cached_property
+    def _special_pattern(self) -> regex.Pattern[str] | None:
+        pieces = set()
+        for token in range(self.n_tokens):
+            if llama_cpp.llama_vocab_get_attr(self._vocab, token) & _SPECIAL:
+                piece = self._piece(token, special=True).decode("utf-8", "replace")
+                if len(piece) > 2 and piece.strip():
+                    pieces.add(piece)
+        if not pieces:
+            return None
+        return regex.compile("|".join(regex.escape(piece) for piece in sorted(pieces, key=len, reverse=True)))
+
+    def _without_specials(self, text: str) -> Iterator[str]:
+        """Cut ``text`` inside everything that reads as a special token: ``parse_special=False`` does not stop all."""
+        start = 0
+        if self._special_pattern is not None:
+            for match in self._special_pattern.finditer(text, overlapped=True):
+                if match.start() + 1 > start:
+                    yield text[start : match.start() + 1]
+                    start = match.start() + 1
+        if start < len(text):
+            yield text[start:]
+
+    def _tokenize_bare(self, text: str) -> list[int]:
+        if not self.is_spm:
+            return self._tokenize(text.encode(), parse_special=False)
+        # SentencePiece vocabularies put a space before every piece: a newline takes it, and is dropped again.
+        lead = self._tokenize(b"\n", parse_special=False)
+        tokens = self._tokenize(b"\n" + text.encode(), parse_special=False)
+        return tokens[len(lead) :] if tokens[: len(lead)] == lead else self._tokenize(text.encode(), parse_special=False)
+
+    def _tokenize(self, text: bytes, *, parse_special: bool) -> list[int]:
+        room = len(text) + 8
+        for _ in range(2):
+            buffer = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse_special)
+            if count >= 0:
+                return list(buffer[:count])
+            room = -count
+        raise RuntimeError(f"llama.cpp could not tokenize {len(text)} bytes")
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        if not special and llama_cpp.llama_vocab_is_control(self._vocab, token):
+            return b""
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+
+def _bounded_pieces(text: str) -> Iterator[str]:
+    """Pieces of at most MAX_PIECE_BYTES, cut before white space where there is some, never inside a character."""
+    limit = MAX_PIECE_BYTES // 4
+    start = 0
+    while len(text) - start > limit:
+        end = next((at for at in range(start + limit, start + limit // 2, -1) if text[at].isspace()), start + limit)
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]

@@ -1,0 +1,74 @@
+"""Everything that fourcorners raises on purpose.
+
+FourCornersError                  the root: catch it to catch all of them
+├── InputError (ValueError)       the caller's input can't be used: wrong type, unknown setting, too long a question
+│   ├── SettingsError             an unknown model spec, an unknown setting or a value out of range
+│   └── SourceError               a document file that is missing, empty, binary or not in a readable encoding
+├── ModelLoadError                a model file that is missing, truncated, or not a GGUF
+├── ContextOverflow               the prompt does not fit in the model's window
+└── EngineError                   the engine failed or was closed while it worked: never a refusal, may be retried
+    └── EngineClosed              the engine was closed before the request was done
+
+``str(error)`` is one or two sentences: what was wrong, with the value, and what to do.
+"""
+
+from __future__ import annotations
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+)
+
+
+class FourCornersError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class InputError(FourCornersError, ModelInvalidRequestError, ValueError):
+    """The caller's input can't be used."""
+
+
+class SettingsError(InputError):
+    """An unknown model spec, an unknown setting, or a value out of range."""
+
+
+class SourceError(InputError):
+    """A document file can't be used as text."""
+
+
+class ModelLoadError(FourCornersError, ModelNotFoundError):
+    """A model file can't be loaded."""
+
+
+class ContextOverflow(InputError, ContextOverflowError):
+    """The prompt does not fit in the model's window, even after packing."""
+
+
+class EngineError(FourCornersError, ModelAPIError):
+    """The engine failed while it worked on a request."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed before the request was done."""
+
+
+__all__ = [
+    "ContextOverflow",
+    "EngineClosed",
+    "EngineError",
+    "FourCornersError",
+    "InputError",
+    "ModelError",
+    "ModelLoadError",
+    "SettingsError",
+    "SourceError",
+]
+
+
+def shortened(value: object, limit: int = 80) -> str:
+    """``repr(value)`` cut to ``limit`` characters, for error messages."""
+    text = repr(value if not isinstance(value, str) else value[: limit * 2])
+    return text if len(text) <= limit else text[: limit - 1] + "…"

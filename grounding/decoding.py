@@ -1,0 +1,101 @@
+"""What decoding policies share: the request to the model, the events they emit, and the vocabulary they need.
+
+A policy is a generator: it yields ``Evaluate`` and is sent logits, yields ``Piece`` for text that is final, and ends
+with one ``Outcome``. It never touches a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from llguidance import LLTokenizer
+from numpy.typing import NDArray
+
+from fourcorners.grounding.evidence import Citation
+
+Scores = NDArray[np.float64]
+
+
+class Evaluate(NamedTuple):
+    """Evaluate ``tokens`` at ``position`` and answer with the logits of the last ``n_logits`` of them."""
+
+    position: int
+    tokens: tuple[int, ...]
+    n_logits: int = 1
+
+
+class Piece(NamedTuple):
+    """A piece of the answer that will not be taken back; ``n_tokens`` is what it counts for in the usage."""
+
+    text: str
+    n_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a completed run.
+
+    ``score`` is the log-probability of the refusal branch minus that of the best answer, ``refused`` says that the
+    refusal branch was taken because it exceeded ``threshold``.
+    """
+
+    refused: bool
+    score: float
+    threshold: float
+    citations: tuple[Citation, ...]
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a verbatim decode weighs and limits its choices.
+
+    ``window_tokens`` is what prompt and answer must fit in; ``answer_prefix`` a space where the chat format needs one.
+    """
+
+    prior_weight: float
+    model_weight: float
+    threshold: float
+    max_new_tokens: int
+    window_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    answer_prefix: str = ""
+    stop: tuple[str, ...] = ()
+
+
+class Tokens(Protocol):
+    """The part of a vocabulary that decoding needs."""
+
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
+
+    @property
+    def eos(self) -> int: ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]: ...
+
+    @property
+    def constraint_tokenizer(self) -> LLTokenizer: ...
+
+    def plain(self, text: str) -> list[int]: ...
+
+
+Policy = Generator[Any, Any, None]
+
+
+def log_softmax(values: Scores) -> Scores:
+    """Log-probabilities; minus infinity stays what it is."""
+    shifted = values - values.max()
+    result: Scores = shifted - np.log(np.exp(shifted).sum())
+    return result
+
+
+def log_mass(values: Scores) -> float:
+    """Log of the sum of exponentials."""
+    top = float(values.max(initial=-np.inf))
+    return top if top == -np.inf else top + float(np.log(np.exp(values - top).sum()))

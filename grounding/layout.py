@@ -1,0 +1,68 @@
+"""What stands above a sentence and gives it its subject: headings, table headers, list introductions, FAQ questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import regex
+
+from fourcorners.grounding.segmentation import Offsets
+
+Kind = Literal["statement", "heading", "header_row", "question"]
+
+_HEADING_MARK = regex.compile(r"(?:^|[\r\n])[ \t]{0,3}#{1,6}[ \t]+$")
+_UNDERLINED = regex.compile(r"[ \t]*\r?\n[ \t]*(?:={3,}|-{3,})[ \t]*(?:\r?\n|$)")
+_TABLE_RULE = regex.compile(r"\s*\|?[\s:|\-]*-{3,}[\s:|\-]*")
+_BOLD_LINE = regex.compile(r"(?:\*\*|__)[^*_\r\n]+(?:\*\*|__):?")
+_MAX_INTRO_REACH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sentence stands: what it is, and the indices of the sentences above it that give it context."""
+
+    kind: Kind
+    under: tuple[int, ...]
+
+
+def places(text: str, spans: Sequence[Offsets]) -> list[Place]:
+    """One ``Place`` for each sentence of one document, in order. Linear in the length of the text."""
+    found: list[Place] = []
+    heading = header = intro = question = -1
+    for index, (start, end) in enumerate(spans):
+        kind = _kind(text, start, end)
+        blank_before = index > 0 and regex.search(r"\n\s*\n", text[spans[index - 1][1] : start]) is not None
+        if kind == "heading":
+            heading, header, intro, question = index, -1, -1, -1
+            found.append(Place(kind, ()))
+            continue
+        if kind == "question":
+            question = index
+        elif question >= 0 and blank_before and index > question + 1:
+            question = -1
+        if not text.startswith("|", start):
+            header = -1
+        if intro >= 0 and index - intro > _MAX_INTRO_REACH:
+            intro = -1
+        under = (heading, header, intro, question if question != index else -1)
+        found.append(Place(kind, tuple(above for above in under if above >= 0)))
+        if kind == "header_row":
+            header = index
+        if text[start:end].endswith(":"):
+            intro = index
+    return found
+
+
+def _kind(text: str, start: int, end: int) -> Kind:
+    before = text[max(0, start - 12) : start]
+    if _HEADING_MARK.search(before) or _UNDERLINED.match(text, end) or _BOLD_LINE.fullmatch(text, start, end):
+        return "heading"
+    if text[end - 1] == "?" or text.startswith(("?**", "?*", "?_"), end - 1):
+        return "question"
+    if text.startswith("|", start):
+        newline = text.find("\n", end)
+        if newline >= 0 and _TABLE_RULE.match(text, newline + 1, newline + 200):
+            return "header_row"
+    return "statement"

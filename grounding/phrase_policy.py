@@ -1,0 +1,175 @@
+"""Verbatim answers in short spans: whole words of one sentence, decoded step by step under the grammar's mask."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fourcorners.grounding.decoding import (
+    Evaluate,
+    Outcome,
+    Piece,
+    Policy,
+    Rules,
+    Scores,
+    Tokens,
+    log_softmax,
+)
+from fourcorners.grounding.evidence import Citation, Evidence
+from fourcorners.grounding.grammar import Constraint, phrase_grammar
+from fourcorners.grounding.prior import PriorScores
+from fourcorners.grounding.tracker import SpanTracker, word_starts
+
+SEPARATOR = "\n"
+MAX_PHRASE_TOKENS = 48
+"""A longer phrase ends at its next word."""
+
+
+def answer_in_phrases(
+    prompt: Sequence[int],
+    evidence: Evidence,
+    shown: Sequence[int],
+    prior: PriorScores,
+    tokens: Tokens,
+    rules: Rules,
+) -> Policy:
+    """Emit the refusal, or one to ``max_spans`` distinct spans of the ``shown`` sentences, then the ``Outcome``.
+
+    The score is the log-odds of the refusal branch against all spans together.
+    """
+    return _PhraseDecoder(evidence, shown, prior, tokens, rules).run(tuple(prompt))
+
+
+class _PhraseDecoder:
+    """The state of one answer: which places are still free, and the sequence position reached."""
+
+    def __init__(
+        self, evidence: Evidence, shown: Sequence[int], prior: PriorScores, tokens: Tokens, rules: Rules
+    ) -> None:
+        self._evidence, self._tokens, self._rules = evidence, tokens, rules
+        sentences = [evidence.sentences[index] for index in shown]
+        self._texts = list(dict.fromkeys(sentence.text for sentence in sentences))
+        self._starts = word_starts(sentences, [rules.prior_weight * prior.sentences[index] for index in shown])
+        self._refusal_prior = rules.prior_weight * prior.refusal
+        self._chance = np.random.default_rng(rules.seed)
+        self._said: list[str] = [evidence.options.refusal]
+        self._position = 0
+
+    def run(self, prompt: tuple[int, ...]) -> Policy:
+        """The policy itself."""
+        refusal, rules = self._evidence.options.refusal, self._rules
+        logits = (yield Evaluate(0, prompt))[-1]
+        self._position = len(prompt)
+        score = (yield from self._refusal_log_odds(logits)) if self._starts else np.inf
+        if score > rules.threshold:
+            yield Piece(refusal, len(self._tokens.plain(refusal)))
+            yield Outcome(True, score, rules.threshold, (), "stop")
+            return
+        citations: list[Citation] = []
+        lead, reason = rules.answer_prefix, "stop"
+        while True:
+            citation, logits = yield from self._one_span(logits, lead)
+            citations.append(citation)
+            self._said.append(citation.quote)
+            if len(citations) == self._evidence.options.max_spans or not self._tracker().alive:
+                break
+            room = rules.window_tokens - self._position - MAX_PHRASE_TOKENS
+            if self._position - len(prompt) >= rules.max_new_tokens or room < 0:
+                reason = "length"
+                break
+            separator = tuple(self._tokens.plain(SEPARATOR))
+            if logits[separator[0]] <= max(logits[token] for token in self._tokens.end_tokens):
+                break
+            yield Piece(SEPARATOR, len(separator))
+            logits = (yield Evaluate(self._position, separator))[-1]
+            self._position += len(separator)
+            lead = ""
+        yield Outcome(False, score, rules.threshold, tuple(citations), reason)
+
+    def _one_span(self, logits: Scores, lead: str) -> Generator[Any, Any, tuple[Citation, Scores]]:
+        tracker, constraint = self._tracker(), self._constraint(lead, None)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        path: list[int] = []
+        skip = len(lead.encode())
+        while (token := self._choose(constraint, tracker, path, logits, skip)) != self._tokens.eos:
+            path.append(token)
+            piece = self._tokens.pieces[token]
+            fresh, skip = piece[skip:], max(0, skip - len(piece))
+            tracker.advance(fresh)
+            yield Piece(decoder.decode(fresh), 1)
+            logits = (yield Evaluate(self._position, (token,)))[-1]
+            self._position += 1
+        spans = tracker.spans()
+        document = self._evidence.documents[spans[0].document]
+        quote = self._evidence.quote(spans[0])
+        return Citation(document.id, spans[0].document, spans[0].start, spans[0].end, quote, tuple(spans[1:])), logits
+
+    def _choose(
+        self, constraint: Constraint, tracker: SpanTracker, path: list[int], logits: Scores, skip: int
+    ) -> int:
+        legal, joint = self._joint(constraint, tracker, path, logits, skip, refusal_token=None)
+        if len(path) >= MAX_PHRASE_TOKENS and self._tokens.eos in legal:
+            return self._tokens.eos
+        if self._rules.temperature <= 0:
+            return legal[int(joint.argmax())]
+        chances = np.exp(log_softmax(joint / self._rules.temperature))
+        return legal[int(self._chance.choice(len(legal), p=chances / chances.sum()))]
+
+    def _joint(
+        self,
+        constraint: Constraint,
+        tracker: SpanTracker,
+        path: Sequence[int],
+        logits: Scores,
+        skip: int,
+        refusal_token: int | None,
+    ) -> tuple[list[int], Scores]:
+        """The tokens that may follow ``path`` and their log-probabilities, model and prior together."""
+        pieces, legal, mass = self._tokens.pieces, [], []
+        allowed = [int(token) for token in constraint.allowed_after(path)]
+        # The lead (a space) comes with the first word or alone: what is behind it decides.
+        bare = {token: pieces[token][skip:] for token in allowed if token != self._tokens.eos}
+        behind = tracker.masses(piece for piece in bare.values() if piece)
+        total = tracker.masses_total()
+        for token in allowed:
+            if token == self._tokens.eos:
+                value = tracker.end_mass() if tracker.emitted else -np.inf
+            else:
+                value = behind.get(bare[token], -np.inf) if bare[token] else total
+            if token == refusal_token:
+                value = float(np.logaddexp(value, self._refusal_prior))
+            if value > -np.inf:
+                legal.append(token)
+                mass.append(value)
+        model = log_softmax(logits[legal].astype(np.float64))
+        return legal, log_softmax(self._rules.model_weight * model + np.array(mass))
+
+    def _refusal_log_odds(self, logits: Scores) -> Generator[Any, Any, float]:
+        """Walk the refusal's tokens until no quote shares them; the rest is forced and costs nothing."""
+        lead = self._rules.answer_prefix
+        branch = self._tokens.plain(lead + self._evidence.options.refusal)
+        tracker, constraint = self._tracker(), self._constraint(lead, self._evidence.options.refusal)
+        total, skip = 0.0, len(lead.encode())
+        for depth, token in enumerate(branch):
+            if depth:
+                logits = (yield Evaluate(self._position, tuple(branch[:depth])))[-1]
+            legal, joint = self._joint(constraint, tracker, branch[:depth], logits, skip, refusal_token=token)
+            if token not in legal:
+                return -np.inf
+            total += float(joint[legal.index(token)])
+            piece = self._tokens.pieces[token]
+            tracker.advance(piece[skip:])
+            skip = max(0, skip - len(piece))
+            if not tracker.alive:
+                break
+        return total - float(np.log(-np.expm1(min(total, -1e-12))))
+
+    def _tracker(self) -> SpanTracker:
+        return SpanTracker(self._starts, excluded=self._said)
+
+    def _constraint(self, lead: str, refusal: str | None) -> Constraint:
+        grammar = phrase_grammar(self._texts, refusal=refusal, prefix=lead)
+        return Constraint(self._tokens.constraint_tokenizer, grammar)

@@ -1,0 +1,176 @@
+"""Verbatim answers in whole sentences: decide, then quote."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fourcorners.grounding.branches import Branch, BranchSearch
+from fourcorners.grounding.decoding import Evaluate, Outcome, Piece, Policy, Rules, Scores, Tokens
+from fourcorners.grounding.evidence import Citation, Evidence, Span
+from fourcorners.grounding.grammar import Constraint, sentence_grammar
+from fourcorners.grounding.prior import PriorScores
+
+SEPARATOR = "\n"
+STOP_MARGIN = 1.5
+"""A further sentence is worth adding while its prior is at most this far (in nats) behind the best one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A distinct sentence text, all places where it stands (best document first), and its weighted prior."""
+
+    text: str
+    spans: tuple[Span, ...]
+    prior: float
+
+
+def answer_in_sentences(
+    prompt: Sequence[int],
+    evidence: Evidence,
+    shown: Sequence[int],
+    prior: PriorScores,
+    tokens: Tokens,
+    rules: Rules,
+) -> Policy:
+    """Emit the refusal, or one to ``max_spans`` distinct sentences among ``shown``, then the ``Outcome``."""
+    options = evidence.options
+    candidates = _candidates(evidence, shown, prior, rules.prior_weight)
+    refusal = Branch(_tokens(tokens, rules.answer_prefix + options.refusal), prior.refusal * rules.prior_weight)
+    if not candidates:
+        yield from _refuse(options.refusal, refusal, tokens, score=np.inf, rules=rules)
+        return
+    branches = [Branch(_tokens(tokens, rules.answer_prefix + c.text), c.prior) for c in candidates] + [refusal]
+    texts = [rules.answer_prefix + text for text in (*(c.text for c in candidates), options.refusal)]
+    first = (yield Evaluate(0, tuple(prompt)))[-1]
+    search = _search(tokens, texts, branches, len(prompt), first, rules)
+    best, best_score = yield from search.best(range(len(candidates)))
+    score = (yield from search.log_probability(len(candidates))) - best_score
+    if score > rules.threshold:
+        yield from _refuse(options.refusal, refusal, tokens, score=score, rules=rules)
+        return
+    if rules.temperature > 0:
+        chance = np.random.default_rng(rules.seed)
+        best, _ = yield from search.sample(range(len(candidates)), rules.temperature, chance)
+    yield from _quote(prompt, candidates, best, tokens, evidence, rules, score)
+
+
+def _quote(
+    prompt: Sequence[int],
+    candidates: list[_Candidate],
+    best: int,
+    tokens: Tokens,
+    evidence: Evidence,
+    rules: Rules,
+    score: float,
+) -> Policy:
+    """Emit the best sentence, and further ones while the model and the budget ask for them."""
+    left, citations, path, n_tokens = list(candidates), [], list(prompt), 0
+    lead, reason = rules.answer_prefix, "stop"
+    floor = candidates[best].prior - STOP_MARGIN * rules.prior_weight
+    while True:
+        chosen = left.pop(best)
+        emitted = list(_tokens(tokens, lead + chosen.text)[:-1])
+        n_tokens += len(emitted)
+        cut = _stop_at(chosen.text, rules.stop)
+        if citations and cut != 0:
+            yield Piece(SEPARATOR, 0)
+        yield from _pieces(chosen.text[:cut], emitted, tokens, lead)
+        if cut != 0:
+            citations.append(_citation(evidence, chosen, cut))
+        if cut is not None or not left or len(citations) == evidence.options.max_spans:
+            break
+        if n_tokens >= rules.max_new_tokens or len(path) + len(emitted) > rules.window_tokens:
+            reason = "length"
+            break
+        start, path, lead = len(path), path + emitted, SEPARATOR
+        first = (yield Evaluate(start, tuple(emitted)))[-1]
+        further = [Branch(_tokens(tokens, SEPARATOR + c.text), c.prior) for c in left]
+        stop = Branch((tokens.eos,), floor)
+        texts = [SEPARATOR + c.text for c in left]
+        search = _search(tokens, texts, [*further, stop], len(path), first, rules, may_end=True)
+        best, _ = yield from search.best(range(len(further) + 1))
+        if best == len(further):
+            break
+    yield Outcome(False, score, rules.threshold, tuple(citations), reason)
+
+
+def _search(
+    tokens: Tokens,
+    texts: Sequence[str],
+    branches: Sequence[Branch],
+    base: int,
+    first: Scores,
+    rules: Rules,
+    *,
+    may_end: bool = False,
+) -> BranchSearch:
+    constraint = Constraint(tokens.constraint_tokenizer, sentence_grammar(texts, may_end=may_end))
+    return BranchSearch(
+        branches,
+        constraint,
+        base=base,
+        first=first,
+        model_weight=rules.model_weight,
+        window_tokens=rules.window_tokens,
+    )
+
+
+def _candidates(
+    evidence: Evidence, shown: Sequence[int], prior: PriorScores, prior_weight: float
+) -> list[_Candidate]:
+    """Distinct texts among ``shown``. A sentence that reads like the refusal can't be told from it and is left out."""
+    where: dict[str, list[int]] = {}
+    for index in shown:
+        text = evidence.sentences[index].text
+        if text != evidence.options.refusal:
+            where.setdefault(text, []).append(index)
+    return [
+        _Candidate(
+            text,
+            tuple(Span(s.document, s.start, s.end) for s in (evidence.sentences[i] for i in indices)),
+            prior_weight * float(max(prior.sentences[i] for i in indices)),
+        )
+        for text, indices in where.items()
+    ]
+
+
+def _tokens(tokens: Tokens, text: str) -> tuple[int, ...]:
+    return (*tokens.plain(text), tokens.eos)
+
+
+def _refuse(text: str, branch: Branch, tokens: Tokens, *, score: float, rules: Rules) -> Policy:
+    yield from _pieces(text, branch.tokens[:-1], tokens, rules.answer_prefix)
+    yield Outcome(True, score, rules.threshold, (), "stop")
+
+
+def _pieces(text: str, emitted: Sequence[int], tokens: Tokens, lead: str) -> Generator[Piece, Any, None]:
+    """``text`` token by token; its pieces always join to exactly ``text``."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    whole = b"".join(tokens.pieces[token] for token in emitted).decode("utf-8", "replace")
+    if whole != lead + text:
+        # A stop string cut it short, or the vocabulary can't spell it: the text itself is what counts.
+        yield Piece(text, len(emitted))
+        return
+    skip = len(lead)
+    for token in emitted:
+        piece = decoder.decode(tokens.pieces[token])
+        kept, skip = piece[skip:], max(0, skip - len(piece))
+        yield Piece(kept, 1)
+
+
+def _stop_at(text: str, stops: Sequence[str]) -> int | None:
+    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return min(found) if found else None
+
+
+def _citation(evidence: Evidence, chosen: _Candidate, cut: int | None) -> Citation:
+    spans = [s if cut is None else Span(s.document, s.start, s.start + cut) for s in chosen.spans]
+    first = spans[0]
+    return Citation(
+        evidence.documents[first.document].id, first.document, first.start, first.end, evidence.quote(first), tuple(spans[1:])
+    )

@@ -1,0 +1,93 @@
+"""Where in the documents the bytes emitted so far may stand: the provenance of a span while it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fourcorners.grounding.decoding import log_mass
+from fourcorners.grounding.evidence import Sentence, Span
+from fourcorners.grounding.segmentation import chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A place where a span may begin: byte ``offset`` in the UTF-8 ``data`` of a sentence, and its log prior."""
+
+    sentence: Sentence
+    data: bytes
+    offset: int
+    ends: frozenset[int]
+    prior: float
+
+
+def word_starts(sentences: Sequence[Sentence], priors: Sequence[float]) -> list[Start]:
+    """All word borders of ``sentences``; each sentence's prior mass is shared out evenly among its own."""
+    found: list[Start] = []
+    for sentence, prior in zip(sentences, priors, strict=True):
+        words = [(s, e) for s, e in chunks(sentence.text) if not sentence.text[s:e].isspace()]
+        data = sentence.text.encode()
+        at = _byte_offsets(sentence.text)
+        ends = frozenset(at[end] for _, end in words)
+        share = prior - float(np.log(max(1, len(words))))
+        found.extend(Start(sentence, data, at[start], ends, share) for start, _ in words)
+    return found
+
+
+class SpanTracker:
+    """Follows one span from its first byte. ``emitted`` are its bytes so far, ``alive`` the places they may stand."""
+
+    def __init__(self, starts: Iterable[Start], excluded: Iterable[str] = ()) -> None:
+        barred = [text.encode() for text in excluded]
+        self.alive = [s for s in starts if not any(s.data.startswith(text, s.offset) for text in barred)]
+        self.emitted = b""
+
+    def advance(self, piece: bytes) -> None:
+        """Append ``piece``."""
+        self.emitted += piece
+        self.alive = [s for s in self.alive if s.data.startswith(self.emitted, s.offset)]
+
+    def masses(self, pieces: Iterable[bytes]) -> dict[bytes, float]:
+        """Log prior mass behind each of ``pieces`` that some living place goes on with; the others are left out."""
+        wanted = set(pieces)
+        lengths = sorted({len(piece) for piece in wanted if piece})
+        behind: dict[bytes, list[float]] = {}
+        for start in self.alive:
+            at = start.offset + len(self.emitted)
+            for length in lengths:
+                piece = start.data[at : at + length]
+                if len(piece) < length:
+                    break
+                if piece in wanted:
+                    behind.setdefault(piece, []).append(start.prior)
+        return {piece: log_mass(np.array(priors)) for piece, priors in behind.items()}
+
+    def masses_total(self) -> float:
+        """Log prior mass of all living places."""
+        return log_mass(np.array([start.prior for start in self.alive])) if self.alive else -np.inf
+
+    def end_mass(self) -> float:
+        """Log prior mass of the living places where a word ends here; minus infinity where none does."""
+        ending = [start.prior for start in self._ending()]
+        return log_mass(np.array(ending)) if ending else -np.inf
+
+    def spans(self) -> list[Span]:
+        """The places of the finished span, best document first."""
+        found = []
+        for start in self._ending():
+            begin = start.sentence.start + len(start.data[: start.offset].decode())
+            found.append(Span(start.sentence.document, begin, begin + len(self.emitted.decode())))
+        return sorted(set(found), key=lambda span: (span.document, span.start))
+
+    def _ending(self) -> list[Start]:
+        return [start for start in self.alive if start.offset + len(self.emitted) in start.ends]
+
+
+def _byte_offsets(text: str) -> list[int]:
+    offsets, total = [0], 0
+    for char in text:
+        total += len(char.encode())
+        offsets.append(total)
+    return offsets

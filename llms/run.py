@@ -1,0 +1,238 @@
+"""One request to the engine: from a prompt to LangChain chunks, with what happened in the last chunk's info."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.outputs import GenerationChunk
+
+from fourcorners.engine.engine import Engine
+from fourcorners.engine.program import Forward, Program
+from fourcorners.engine.vocabulary import Vocabulary
+from fourcorners.errors import ContextOverflow
+from fourcorners.grounding.decoding import Evaluate, Outcome, Policy, Rules
+from fourcorners.grounding.evidence import Evidence
+from fourcorners.grounding.packing import Packed, pack
+from fourcorners.grounding.phrase_policy import answer_in_phrases
+from fourcorners.grounding.prior import PriorScores, lexical_prior
+from fourcorners.grounding.sentence_policy import answer_in_sentences
+from fourcorners.llms.profile import Profile
+from fourcorners.llms.sampling import generate_freely
+from fourcorners.llms.settings import GenerationSettings
+from fourcorners.prompts.chat_format import ChatFormat
+from fourcorners.prompts.contract import Contract, Segment, load_contract
+from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
+
+MIN_CONTEXT_TOKENS = 16
+
+
+class Run:
+    """The events of one program as chunks. ``info`` is what the last chunk tells beside usage and timing.
+
+    ``program`` is made when the run is consumed; None answers with ``refusal`` and calls no model.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        program: Callable[[], Program] | None,
+        *,
+        info: dict[str, Any],
+        n_prompt_tokens: int,
+        answer_prefix: str = "",
+        refusal: str = "",
+    ) -> None:
+        self._engine, self._program, self._info = engine, program, info
+        self._n_prompt_tokens = n_prompt_tokens
+        self._n_new_tokens = self._n_cached_tokens = 0
+        self._lead, self._refusal = answer_prefix, refusal
+        self._started = time.monotonic()
+        self._first: float | None = None
+
+    def chunks(self) -> Iterator[GenerationChunk]:
+        """Text chunks, then one empty chunk that carries the info."""
+        if self._program is None:
+            yield GenerationChunk(text=self._refusal)
+        else:
+            request = self._engine.submit(self._program())
+            for event in request:
+                if text := self._take(event):
+                    yield GenerationChunk(text=text)
+            self._n_cached_tokens = request.n_cached_tokens
+        yield self._last_chunk()
+
+    async def achunks(self) -> AsyncIterator[GenerationChunk]:
+        """As ``chunks``."""
+        if self._program is None:
+            yield GenerationChunk(text=self._refusal)
+        else:
+            request = self._engine.submit(self._program())
+            async for event in request:
+                if text := self._take(event):
+                    yield GenerationChunk(text=text)
+            self._n_cached_tokens = request.n_cached_tokens
+        yield self._last_chunk()
+
+    def _take(self, event: Any) -> str:
+        """Account for one event; returns the text to show."""
+        if isinstance(event, Outcome):
+            self._info |= outcome_info(event)
+            return ""
+        if isinstance(event, str):
+            self._info["finish_reason"] = event
+            return ""
+        text = str(event.text)
+        self._n_new_tokens += event.n_tokens
+        if text and self._first is None:
+            self._first = time.monotonic()
+            # Formats that write a space before the answer: it belongs to the format, not to the answer.
+            text = text.removeprefix(self._lead)
+        return text
+
+    def _last_chunk(self) -> GenerationChunk:
+        ended = time.monotonic()
+        usage = {
+            "prompt_tokens": self._n_prompt_tokens,
+            "completion_tokens": self._n_new_tokens,
+            "total_tokens": self._n_prompt_tokens + self._n_new_tokens,
+            "cached_tokens": self._n_cached_tokens,
+        }
+        taken = max(ended - self._started, 1e-9)
+        timing = {
+            "time_to_first_token_s": round((self._first or ended) - self._started, 6),
+            "tokens_per_s": round(self._n_new_tokens / taken, 3),
+        }
+        return GenerationChunk(text="", generation_info={**self._info, "usage": usage, "timing": timing})
+
+
+def outcome_info(outcome: Outcome) -> dict[str, Any]:
+    """The part of the generation info that a grounded run ends with; an infinite score has no number in JSON."""
+    return {
+        "refused": outcome.refused,
+        "score": round(outcome.score, 6) if np.isfinite(outcome.score) else None,
+        "threshold": outcome.threshold,
+        "citations": [citation.as_dict() for citation in outcome.citations],
+        "finish_reason": outcome.finish_reason,
+    }
+
+
+def plan_run(
+    prompt: str, engine: Engine, profile: Profile, chat_format: ChatFormat, settings: GenerationSettings
+) -> Run:
+    """What ``prompt`` asks for: grounded where it carries evidence, else free generation with guarantee "none"."""
+    vocabulary, window = engine.runner.vocabulary, engine.runner.n_context_tokens
+    if isinstance(prompt, GroundedText) and prompt.evidence.options.grounding == "verbatim":
+        return _grounded_run(prompt, engine, profile, chat_format, settings)
+    if isinstance(prompt, GroundedText):
+        contract = prompt.contract or load_contract(default_contract_name(prompt.evidence.options))
+        blocks = [document.text for document in prompt.evidence.documents]
+        segments = _segments(contract, prompt.evidence, blocks, chat_format)
+    else:
+        # A plain string is the whole prompt; it is the caller's, not a template's, so its markers stay text.
+        segments = chat_format.wrap([], [Segment(prompt, trusted=False)])
+    tokens = prompt_tokens(segments, vocabulary)
+    room = window - len(tokens)
+    if room < 1:
+        raise ContextOverflow(f"the prompt has {len(tokens)} tokens, but the window holds {window}: shorten it")
+    stops = (*settings.stop, *chat_format.stop)
+    chosen = settings.model_copy(update={"stop": stops})
+    return Run(
+        engine,
+        lambda: generate_freely(tokens, vocabulary, chosen, room),
+        info={"guarantee": "none", "refused": False, "citations": []},
+        n_prompt_tokens=len(tokens),
+        answer_prefix=chat_format.answer_prefix,
+    )
+
+
+def prompt_tokens(segments: Sequence[Segment], vocabulary: Vocabulary) -> list[int]:
+    """Token ids of a whole prompt; only trusted segments can yield control tokens."""
+    tokens = vocabulary.begins()
+    for segment in segments:
+        tokens.extend(vocabulary.control(segment.text) if segment.trusted else vocabulary.plain(segment.text))
+    return tokens
+
+
+def _grounded_run(
+    text: GroundedText, engine: Engine, profile: Profile, chat_format: ChatFormat, settings: GenerationSettings
+) -> Run:
+    evidence, options = text.evidence, text.evidence.options
+    info: dict[str, Any] = {"guarantee": "enforced", "n_left_out": 0}
+    threshold = profile.threshold(options)
+    if not evidence.sentences:
+        refused = Outcome(True, np.inf, threshold, (), "stop")
+        return Run(
+            engine, None, info=info | outcome_info(refused), n_prompt_tokens=0, refusal=options.refusal
+        )
+    prior = lexical_prior(evidence.question, evidence.sentences)
+    contract = text.contract or load_contract(f"{profile.contract}_{options.span}")
+    packed, tokens = _packed_prompt(contract, evidence, prior, engine, profile, chat_format, settings)
+    info["n_left_out"] = packed.n_left_out
+    rules = Rules(
+        prior_weight=profile.prior_weight if options.prior_weight is None else options.prior_weight,
+        model_weight=profile.model_weight,
+        threshold=threshold,
+        max_new_tokens=settings.max_new_tokens,
+        window_tokens=engine.runner.n_context_tokens,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        answer_prefix=chat_format.answer_prefix,
+        stop=settings.stop,
+    )
+    policy = answer_in_sentences if options.span == "sentence" else answer_in_phrases
+    vocabulary = engine.runner.vocabulary
+    return Run(
+        engine,
+        lambda: _as_program(policy(tokens, evidence, packed.shown, prior, vocabulary, rules)),
+        info=info,
+        n_prompt_tokens=len(tokens),
+    )
+
+
+def _packed_prompt(
+    contract: Contract,
+    evidence: Evidence,
+    prior: PriorScores,
+    engine: Engine,
+    profile: Profile,
+    chat_format: ChatFormat,
+    settings: GenerationSettings,
+) -> tuple[Packed, list[int]]:
+    """As much of the documents as the window and the model's reading span leave room for."""
+    vocabulary, window = engine.runner.vocabulary, engine.runner.n_context_tokens
+    bare = len(prompt_tokens(_segments(contract, evidence, [], chat_format), vocabulary))
+    reserve = min(settings.max_new_tokens, window // 4)
+    budget = window - bare - reserve
+    if profile.context_tokens:
+        budget = min(budget, profile.context_tokens)
+    if budget < MIN_CONTEXT_TOKENS:
+        raise ContextOverflow(
+            f"the question and the prompt take {bare} of the window's {window} tokens and leave no room for the context: "
+            f"shorten the question ({len(evidence.question)} characters)"
+        )
+    packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), budget, profile.max_sentences)
+    return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
+
+
+def _segments(
+    contract: Contract, evidence: Evidence, blocks: Sequence[str], chat_format: ChatFormat
+) -> list[Segment]:
+    parts = (segments_of(part, contract, evidence, blocks) for part in ("system", "user"))
+    return chat_format.wrap(*parts)
+
+
+def _as_program(policy: Policy) -> Program:
+    """Translate the policy's model requests for the engine; neither knows the other."""
+    reply: Any = None
+    try:
+        while True:
+            try:
+                step = policy.send(reply)
+            except StopIteration:
+                return
+            reply = yield Forward(*step) if isinstance(step, Evaluate) else step
+    finally:
+        policy.close()

@@ -1,0 +1,91 @@
+"""How a model family wants its turns marked, found from the GGUF's own metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from fourcorners.prompts.contract import Segment
+
+_SYSTEM_MARK, _USER_MARK = "\x01system\x01", "\x01user\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """Turn markers around the system and the user text. ``answer_prefix`` is what the model writes before its answer.
+
+    ``takes_system`` is False for formats without a system turn: then the system text leads the user's.
+    """
+
+    name: str
+    before_system: str
+    before_user: str
+    before_answer: str
+    answer_prefix: str = ""
+    stop: tuple[str, ...] = ()
+    takes_system: bool = True
+
+    def wrap(self, system: Sequence[Segment], user: Sequence[Segment]) -> list[Segment]:
+        """The whole prompt: trusted markers around the given segments."""
+        if not self.takes_system:
+            gap = [Segment("\n\n", trusted=True)] if system else []
+            return [_marker(self.before_user), *system, *gap, *user, _marker(self.before_answer)]
+        markers = (_marker(self.before_system), _marker(self.before_user), _marker(self.before_answer))
+        return [markers[0], *system, markers[1], *user, markers[2]]
+
+
+CHATML = ChatFormat(
+    "chatml",
+    "<|im_start|>system\n",
+    "<|im_end|>\n<|im_start|>user\n",
+    "<|im_end|>\n<|im_start|>assistant\n",
+    stop=("<|im_end|>",),
+)
+LLAMA2 = ChatFormat("llama-2", "[INST] <<SYS>>\n", "\n<</SYS>>\n\n", " [/INST]", answer_prefix=" ")
+MISTRAL = ChatFormat("mistral", "", "[INST] ", " [/INST]", answer_prefix=" ", takes_system=False)
+PLAIN = ChatFormat("plain", "", "\n\n", "\n\nAnswer:", answer_prefix=" ")
+
+
+def chat_format_of(metadata: Mapping[str, str]) -> ChatFormat:
+    """The format for a GGUF with this ``metadata`` (``tokenizer.chat_template``); PLAIN where it names none."""
+    template = metadata.get("tokenizer.chat_template", "")
+    if not template.strip():
+        return PLAIN
+    if "<|im_start|>" in template:
+        return CHATML
+    if "<<SYS>>" in template:
+        return LLAMA2
+    return _from_template(template, metadata) or (MISTRAL if "[INST]" in template else PLAIN)
+
+
+def _from_template(template: str, metadata: Mapping[str, str]) -> ChatFormat | None:
+    """Any other template: render it around marks and read off what stands between them."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    for takes_system in (True, False):
+        messages = [{"role": "system", "content": _SYSTEM_MARK}] if takes_system else []
+        messages.append({"role": "user", "content": _USER_MARK})
+        try:
+            text = environment.from_string(template).render(
+                messages=messages, add_generation_prompt=True, bos_token="", eos_token="", raise_exception=_refuse
+            )
+        except (TemplateError, TypeError, ValueError, KeyError):
+            continue
+        if text.count(_USER_MARK) != 1 or (takes_system and text.count(_SYSTEM_MARK) != 1):
+            continue
+        before, _, after = text.partition(_USER_MARK)
+        lead, _, middle = before.partition(_SYSTEM_MARK) if takes_system else ("", "", before)
+        name = metadata.get("general.architecture", "template")
+        spaced = " " if after.endswith("[/INST]") else ""
+        return ChatFormat(name, lead, middle, after, answer_prefix=spaced, takes_system=takes_system)
+    return None
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+def _marker(text: str) -> Segment:
+    return Segment(text, trusted=True)

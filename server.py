@@ -1,0 +1,180 @@
+"""The chains over REST: LangServe routes for /answer, /grounded and /rag, with /docs and /health.
+
+``uvicorn fourcorners.server:app`` and ``fourcorners serve`` run the same app. The model is loaded when serving starts,
+never at import, and is closed when serving ends.
+What a client gets when something is wrong is in ``rest.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import signal
+import threading
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from langchain_core.documents import Document
+from langchain_core.language_models import BaseLLM
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable
+from langserve import add_routes
+from langserve.server import EndpointName
+
+from fourcorners.chains.answer import answer_chain, grounded_chain
+from fourcorners.chains.rag import rag_chain
+from fourcorners.errors import FourCornersError
+from fourcorners.llms import init_llm
+from fourcorners.rest import ChainRoute, add_refusals, body_check, log
+from fourcorners.settings import ServerSettings, load_settings
+
+ENDPOINTS: tuple[EndpointName, ...] = (
+    "invoke",
+    "batch",
+    "stream",
+    "stream_events",
+    "stream_log",  # the playground runs on it
+    "playground",
+    "input_schema",
+    "output_schema",
+    "config_schema",
+    "config_hashes",  # where the playground's Share button points
+)
+
+
+def create_app(
+    llm: BaseLLM | None = None,
+    *,
+    documents: Sequence[Document] | None = None,
+    retriever: BaseRetriever | None = None,
+    settings: ServerSettings | None = None,
+) -> FastAPI:
+    """The app. Its chain routes appear when it starts, because only then the model is there.
+
+    Without ``llm`` the one that the settings name is loaded at the start and closed at the end; an ``llm`` passed in
+    stays the caller's to close. ``/rag`` answers from ``retriever``, else ``documents``, else the settings' paths.
+    """
+    chosen = settings or load_settings()
+    # LangServe calls astream_log for its playground: nothing that whoever reads the log could change.
+    warnings.filterwarnings("ignore", message="astream_log is deprecated")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            found = await asyncio.to_thread(_retriever, documents, chosen) if retriever is None else retriever
+            model = await asyncio.to_thread(init_llm, chosen.llm) if llm is None else llm
+        except FourCornersError as error:
+            log.error("can't start: %s", error)
+            raise
+        app.include_router(_chain_routes(model, found, chosen))
+        yield
+        if llm is None:
+            await asyncio.to_thread(getattr(model, "close", lambda: None))
+
+    app = FastAPI(
+        title="fourcorners",
+        version=version("fourcorners"),
+        description="Answers from the text supplied, with exact citations, or says that it is unsure.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    add_refusals(app, chosen.max_body_bytes)
+    _add_pages(app, chosen)
+    return app
+
+
+def serve(
+    paths: Sequence[Path] = (), *, host: str | None = None, port: int | None = None, llm: str | None = None
+) -> None:
+    """Serve until interrupted. What is not given comes from the settings; the log goes to standard error.
+
+    Raises a :class:`FourCornersError` before it listens when the documents or the model can't be used.
+    """
+    settings = load_settings(paths=tuple(paths) or None, host=host, port=port, llm=llm)
+    retriever = _retriever(None, settings)
+    model = init_llm(settings.llm)
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn raises a caught signal again when it is done; SIGTERM would then end the process before the model closes.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app = create_app(model, retriever=retriever, settings=settings)
+        logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+        logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
+        uvicorn.run(app, host=settings.host, port=settings.port, log_config=logs, timeout_graceful_shutdown=10)
+    finally:
+        getattr(model, "close", lambda: None)()
+
+
+def _retriever(documents: Sequence[Document] | None, settings: ServerSettings) -> BaseRetriever:
+    # Late: langchain-community takes a second to import.
+    from fourcorners.retrieval import bm25_retriever, load_passages
+
+    passages = load_passages(settings.paths) if documents is None and settings.paths else list(documents or ())
+    return bm25_retriever(passages, k=settings.passages)
+
+
+def _chain_routes(llm: BaseLLM, retriever: BaseRetriever, settings: ServerSettings) -> APIRouter:
+    options: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans}
+    chains: dict[str, Runnable[Any, Any]] = {
+        "/answer": answer_chain(llm, **options),
+        "/grounded": grounded_chain(llm, **options),
+        "/rag": rag_chain(retriever, llm, **options),
+    }
+    router = APIRouter(route_class=ChainRoute)
+    for path, chain in chains.items():
+        # No config keys: a client must not change model, tags or callbacks of the server's chain.
+        add_routes(
+            router,
+            chain,
+            path=path,
+            config_keys=[],
+            enabled_endpoints=ENDPOINTS,
+            dependencies=[Depends(body_check(chain.get_input_schema()))],
+        )
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "{config_hash}" in route.path:
+            route.include_in_schema = False  # every route of /docs would be there twice
+    return router
+
+
+def _add_pages(app: FastAPI, settings: ServerSettings) -> None:
+    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        """FastAPI's own page takes its assets from the net, and is blank where there is none."""
+        root = request.scope.get("root_path", "").rstrip("/")
+        return get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title=f"{app.title} {app.version}",
+            swagger_js_url=f"{root}/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}/docs/assets/swagger-ui.css",
+            swagger_favicon_url=f"{root}/docs/assets/favicon-32x32.png",
+        )
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Answers as soon as the model is loaded and the chains can be called."""
+        return {"status": "ok", "version": app.version, "llm": settings.llm}
+
+
+def __getattr__(name: str) -> Any:
+    """``app`` for uvicorn, made when it is asked for, so that an import reads no settings."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = globals()["app"] = create_app()
+    return app
+
+
+__all__ = ["create_app", "serve"]

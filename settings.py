@@ -1,0 +1,90 @@
+"""What the server can be told, and where it is read from.
+
+An argument wins over an environment variable, that over a line in ``.env``, that over the default. The variables are
+the fields in capitals with the prefix ``FOURCORNERS_``: ``FOURCORNERS_PORT=9000``. A name with the prefix that is no
+field is an error, because a misspelt setting that is skipped looks like one that works.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from fourcorners.errors import SettingsError, shortened
+
+PREFIX = "FOURCORNERS_"
+
+
+class _StrictEnvironment(EnvSettingsSource):
+    """pydantic-settings skips unknown variables of the environment; this hands them on, to be refused."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        prefix = PREFIX.lower()
+        names = {name.removeprefix(prefix): name for name in self.env_vars if name.startswith(prefix)}
+        fields = self.settings_cls.model_fields
+        return values | {short: self.env_vars[name] for short, name in names.items() if short not in fields}
+
+
+class ServerSettings(BaseSettings):
+    """The settings of ``fourcorners serve``. Make one with :func:`load_settings`, which has the clearer errors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", dotenv_filtering="match_prefix", env_ignore_empty=True, extra="forbid"
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on; the default is reachable from this machine only")
+    port: int = Field(8000, ge=0, le=65535, description="0 picks a free port, and the log says which")
+    llm: str = Field("bundled", description="model spec, as in init_llm: bundled, llama_cpp:PATH")
+    paths: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="text files and folders that /rag answers from; in the environment separated as in PATH"
+    )
+    passages: int = Field(4, ge=1, le=100, description="how many passages /rag reads for one question")
+    span: Literal["sentence", "phrase"] = Field("sentence", description="what an answer is made of")
+    max_spans: int = Field(1, ge=1, le=20, description="how many spans an answer may have")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="a longer request is answered with 413")
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _StrictEnvironment(settings_cls), dotenv_settings
+
+
+def load_settings(**arguments: Any) -> ServerSettings:
+    """The settings, with an argument that is ``None`` counted as not given.
+
+    Raises :class:`SettingsError`, which names each unknown setting or wrong value and its remedy.
+    """
+    try:
+        return ServerSettings(**{name: value for name, value in arguments.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explained(item) for item in error.errors())) from None
+
+
+def _explained(item: Any) -> str:
+    name = str(item["loc"][0])
+    if item["type"] != "extra_forbidden":
+        return f"setting {name} ({PREFIX}{name.upper()}) can't be {shortened(item['input'])}: {item['msg']}"
+    known = sorted(ServerSettings.model_fields)
+    near = get_close_matches(name.lower(), known, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
+    return f"unknown setting {name!r} (as a variable: {PREFIX}{name.upper()}); {remedy}"
+
+
+__all__ = ["ServerSettings", "load_settings"]

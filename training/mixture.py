@@ -1,0 +1,34 @@
+"""The mixture of training rows: questions by people, and template documents; sentences and phrases."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from training.data_squad import SquadSource
+from training.rows import Example, Row, Task, build_row, show
+from training.tokenizer import SegmentTokenizer
+
+PHRASE_SHARE = 0.3
+MOST_SENTENCES = 6
+
+ExampleSource = Callable[[random.Random], Example]
+
+
+def row_source(tokenizer: SegmentTokenizer, sources: list[tuple[float, ExampleSource]]) -> Callable[[random.Random], Row]:
+    """A function that draws one row; ``sources`` are (share, source)."""
+    shares = [share for share, _ in sources]
+    draws = [draw for _, draw in sources]
+
+    def draw(rng: random.Random) -> Row:
+        example = rng.choices(draws, shares)[0](rng)
+        # Few sentences teach fast, many are what the runtime shows: both, with a lean to many.
+        limit = max(rng.randint(1, MOST_SENTENCES), rng.randint(1, MOST_SENTENCES))
+        task: Task = "phrase" if rng.random() < PHRASE_SHARE else "sentence"
+        return build_row(tokenizer, show(example, limit, rng), task)
+
+    return draw
+
+
+def squad_source(squad: SquadSource) -> ExampleSource:
+    return squad.draw

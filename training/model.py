@@ -1,0 +1,107 @@
+"""A llama in 100 lines: RMSNorm, rotary positions (interleaved pairs), SwiGLU, no biases, tied embeddings.
+
+Parameter names are those of GGUF, so that export is a plain copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the model. Row widths are multiples of 32, which Q8_0 needs."""
+
+    vocabulary: int = 4096
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+    feed_forward: int = 512
+    context: int = 1024
+    rope_base: float = 10_000.0
+    norm_epsilon: float = 1e-5
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn neighbouring pairs (0, 1), (2, 3) … by their angle, llama.cpp's "normal" convention."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
+class Block(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.attn_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
+        self.attn_q = nn.Linear(shape.width, shape.width, bias=False)
+        self.attn_k = nn.Linear(shape.width, shape.width, bias=False)
+        self.attn_v = nn.Linear(shape.width, shape.width, bias=False)
+        self.attn_output = nn.Linear(shape.width, shape.width, bias=False)
+        self.ffn_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
+        self.ffn_gate = nn.Linear(shape.width, shape.feed_forward, bias=False)
+        self.ffn_up = nn.Linear(shape.width, shape.feed_forward, bias=False)
+        self.ffn_down = nn.Linear(shape.feed_forward, shape.width, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The new residual stream, and the first head's queries and keys (for the pointer loss)."""
+        normed = self.attn_norm(x)
+        q, k, v = (layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.attn_q, self.attn_k, self.attn_v))
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.attn_output(mixed.transpose(1, 2).flatten(2))
+        normed = self.ffn_norm(x)
+        x = x + self.ffn_down(F.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
+        return x, q[:, 0], k[:, 0]
+
+
+class Reader(nn.Module):
+    """The model; ``forward`` gives hidden states, ``logits`` turns chosen ones into scores over the vocabulary."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
+        self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.output_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
+        frequencies = shape.rope_base ** (-torch.arange(0, shape.head_width, 2) / shape.head_width)
+        angles = torch.arange(shape.context)[:, None] * frequencies
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                # Layers that write to the residual stream start smaller, the deeper the stack the more.
+                writes = name.endswith(("attn_output.weight", "ffn_down.weight"))
+                nn.init.normal_(parameter, std=0.03 / (2 * self.shape.layers) ** 0.5 if writes else 0.03)
+
+    def forward(self, ids: Tensor, pointer_layer: int = -2) -> tuple[Tensor, Tensor, Tensor]:
+        """Normed hidden states [rows, length, width]; queries and keys of one head of ``pointer_layer``."""
+        cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
+        x = self.token_embd(ids)
+        wanted = pointer_layer % self.shape.layers
+        queries = keys = x
+        for number, block in enumerate(self.blk):
+            x, q, k = block(x, cos, sin)
+            if number == wanted:
+                queries, keys = q, k
+        return self.output_norm(x), queries, keys
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.token_embd.weight).float()
