@@ -13,14 +13,14 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fourcorners import __version__
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -56,9 +56,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"fourcorners {version('fourcorners')}")
+        typer.echo(f"fourcorners {__version__}")
         raise typer.Exit
 
 
@@ -101,7 +99,7 @@ def ask(
     ] = None,
     span: Annotated[Span | None, typer.Option(help="Whole sentences (the default) or one short phrase.")] = None,
     max_spans: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=20, help="How many of them an answer may have; 1 by default.")
+        int | None, typer.Option(metavar="N", help="How many of them an answer may have, 1 (the default) to 20.")
     ] = None,
     refusal: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What to say when the answer is not in the text.")
@@ -110,7 +108,7 @@ def ask(
         float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
     ] = None,
     passages: Annotated[
-        int | None, typer.Option(metavar="K", min=1, max=100, help="How many passages to read; 4 by default.")
+        int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply as one JSON object.")] = False,
 ) -> None:
@@ -118,20 +116,25 @@ def ask(
 
     The answer is printed as it comes; its source follows on standard error as file:line.
     """
-    with _faults_as_status() as outcome:
+
+    def work() -> int:
+        from fourcorners.prompts.grounded import grounded_prompt
         from fourcorners.settings import load_settings
 
-        _check_text(question, refusal or "", *(context or ()))
         settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans)
-        grounding = _grounding(settings, refusal, threshold)
+        grounding: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
+        grounding |= {"refusal": refusal} if refusal is not None else {}
+        # The chain would check all this too, but only once its model is loaded.
+        grounded_prompt(**grounding).format_prompt(question=question, context=context or [])
         found = _read(paths or [], context or [])
         reply = _answer(question, found, settings, grounding, stream=not as_json)
         if as_json:
             _print_json(reply)
         else:
             _print_sources(reply, len(found))
-        outcome.status = REFUSED if reply["refused"] else ANSWERED
-    raise typer.Exit(outcome.status)
+        return REFUSED if reply["refused"] else ANSWERED
+
+    raise typer.Exit(_status_of(work))
 
 
 @app.command()
@@ -140,72 +143,40 @@ def serve(
         list[Path] | None, typer.Argument(help="Text files and folders that /rag answers from.", show_default=False)
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="8000 by default; 0 picks a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="8000 by default; 0 picks a free one.")] = None,
     llm: Annotated[str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), …")] = None,
 ) -> None:
     """Serve the chains over REST (LangServe), with a playground and /docs."""
-    with _faults_as_status() as outcome:
+
+    def work() -> int:
         from fourcorners.server import serve as run
 
         run(host=host, port=port, llm=llm, paths=paths or [])
-    raise typer.Exit(outcome.status)
+        return ANSWERED
+
+    raise typer.Exit(_status_of(work))
 
 
-@dataclass
-class _Outcome:
-    status: int = ANSWERED
-
-
-@contextmanager
-def _faults_as_status() -> Iterator[_Outcome]:
-    """Tell what went wrong in one line, and set the exit status."""
-    outcome = _Outcome()
+def _status_of(work: Callable[[], int]) -> int:
+    """The exit status of ``work``; what went wrong is told in one line."""
     # Taken out of the environment because the settings refuse names with their prefix that are no settings.
     debug = os.environ.pop("FOURCORNERS_DEBUG", "") not in ("", "0")
     try:
-        yield outcome
-        sys.stdout.flush()
+        return work()
     except KeyboardInterrupt:
-        outcome.status = INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
-        outcome.status = BROKEN_PIPE
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at exit
+        return BROKEN_PIPE
     except Exception as error:
         from fourcorners.errors import FourCornersError, InputError
 
         if debug:
             traceback.print_exc()
-        outcome.status = BAD_USAGE if isinstance(error, InputError) else FAULT
-        if isinstance(error, FourCornersError):
-            _tell(f"error: {error}", "red")
-        else:
-            _tell(f"error: {type(error).__name__}: {error} (FOURCORNERS_DEBUG=1 shows where)", "red")
-
-
-def _check_text(question: str, *others: str) -> None:
-    from fourcorners.errors import InputError
-
-    if not question.strip():
-        raise InputError("the question is empty: write it in quotes, as the first argument.")
-    for text in (question, *others):
-        if any("\ud800" <= char <= "\udfff" for char in text):  # how Python hands on bytes that don't decode
-            raise InputError(f"not valid {sys.getfilesystemencoding().upper()}: {text[:80]!r}. Type it again as UTF-8.")
-
-
-def _grounding(settings: ServerSettings, refusal: str | None, threshold: float | None) -> dict[str, Any]:
-    """The options for the chain, checked here because the chain can't be made before its model is loaded."""
-    from pydantic import ValidationError
-
-    from fourcorners.grounding.evidence import GroundingOptions
-    from fourcorners.llms.settings import settings_error
-
-    options: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
-    options |= {"refusal": refusal} if refusal is not None else {}
-    try:
-        GroundingOptions(**options)
-    except ValidationError as error:
-        raise settings_error(error, GroundingOptions) from error
-    return options
+        foreseen = isinstance(error, FourCornersError)
+        message = str(error) if foreseen else f"{type(error).__name__}: {error} (FOURCORNERS_DEBUG=1 shows where)"
+        _tell(f"error: {message}", "red")
+        return BAD_USAGE if isinstance(error, InputError) else FAULT
 
 
 def _read(paths: list[str], context: list[str]) -> list[Document]:
@@ -226,7 +197,7 @@ def _answer(
     question: str, passages: list[Document], settings: ServerSettings, grounding: dict[str, Any], *, stream: bool
 ) -> dict[str, Any]:
     """The whole reply; with ``stream`` its answer is printed as it comes."""
-    with _spinner() as stop_spinner:
+    with _stderr().status("Reading …") as spinner:  # nothing where there is no terminal
         from fourcorners.chains.rag import rag_chain
         from fourcorners.llms import init_llm
         from fourcorners.retrieval import bm25_retriever
@@ -239,7 +210,7 @@ def _answer(
             for chunk in chain.stream(question):
                 reply = chunk if reply is None else reply + chunk
                 if stream and chunk.get("answer"):
-                    stop_spinner()
+                    spinner.stop()
                     last = chunk["answer"]
                     _write(last)
         finally:
@@ -253,9 +224,8 @@ def _print_sources(reply: Mapping[str, Any], n_passages: int) -> None:
         _tell(f'{citation["source"]}:{citation["line"]}: "{citation["quote"]}"', "cyan")
     n_read = len(reply["context"])
     if reply["refused"]:
-        _tell("not in the text read")
-    if n_read < n_passages:
-        _tell(f"read the {n_read} nearest of {n_passages} passages (--passages {n_passages} reads all)", "dim")
+        more = f" ({n_read} of {n_passages} passages; --passages K reads more)" if n_read < n_passages else ""
+        _tell(f"not in the text read{more}")
     if reply["guarantee"] != "enforced":
         _tell(f"guarantee: {reply['guarantee']} (this model was asked to keep to the text, not made to)")
 
@@ -270,9 +240,8 @@ def _citations(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _print_json(reply: Mapping[str, Any]) -> None:
     is_utf8 = sys.stdout.encoding.lower() == "utf-8"
-    print(
-        json.dumps(_plain({**reply, "citations": _citations(reply)}), ensure_ascii=not is_utf8, default=str), flush=True
-    )
+    plain = _plain({**reply, "citations": _citations(reply)})
+    print(json.dumps(plain, ensure_ascii=not is_utf8, default=str), flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -286,19 +255,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "page_content"):
         return {"id": value.id, "page_content": value.page_content, "metadata": _plain(value.metadata)}
     return value
-
-
-@contextmanager
-def _spinner() -> Iterator[Callable[[], None]]:
-    """A sign of life on a terminal until the answer begins; yields what stops it."""
-    console = _stderr()
-    status = console.status("Reading …")
-    if console.is_terminal:
-        status.start()
-    try:
-        yield status.stop
-    finally:
-        status.stop()
 
 
 def _write(text: str) -> None:

@@ -18,7 +18,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,11 +38,12 @@ def add_refusals(app: FastAPI, max_body_bytes: int) -> None:
     app.add_exception_handler(Exception, _failed)
 
 
-def body_check(schema: type[BaseModel]) -> Callable[[Request], Awaitable[None]]:
+def body_check(input_type: Any) -> Callable[[Request], Awaitable[None]]:
     """A dependency that refuses a body before LangServe reads it.
 
     LangServe answers 500 to a wrong item of a batch, without its index, and to bytes that are no text.
     """
+    schema: TypeAdapter[Any] = TypeAdapter(input_type)
 
     async def check(request: Request) -> None:
         if request.method != "POST":
@@ -62,7 +63,7 @@ def body_check(schema: type[BaseModel]) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
-def _check(schema: type[BaseModel], body: Any, key: str) -> None:
+def _check(schema: TypeAdapter[Any], body: Any, key: str) -> None:
     if not isinstance(body, dict) or key not in body:
         raise HTTPException(422, f"the body must be an object with the key {key!r}, not {shortened(body)}")
     items = body[key] if key == "inputs" else [body[key]]
@@ -70,7 +71,7 @@ def _check(schema: type[BaseModel], body: Any, key: str) -> None:
         raise HTTPException(422, f"inputs must be a list, not {shortened(items)}")
     for index, item in enumerate(items):
         try:
-            schema.model_validate(item)
+            schema.validate_python(item)
         except ValidationError as error:
             entries = _entries(error.errors(), item, (key, index) if key == "inputs" else (key,))
             raise HTTPException(422, entries) from None
@@ -86,7 +87,8 @@ class _BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         size = 0
         declared = Headers(scope=scope).get("content-length", "0")
 
@@ -110,6 +112,7 @@ class ChainRoute(APIRoute):
     """LangServe's ``error`` event says "Internal Server Error" whatever happened; here it says what did."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's hook for what happens around every request of a route."""
         original = super().get_route_handler()
 
         async def handler(request: Request) -> Response:

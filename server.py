@@ -16,7 +16,7 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -30,9 +30,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langserve import add_routes
 from langserve.server import EndpointName
+from pydantic import Field
 
-from fourcorners.chains.answer import answer_chain, grounded_chain
-from fourcorners.chains.rag import rag_chain
+from fourcorners.chains.answer import Question, answer_chain, grounded_chain
+from fourcorners.chains.rag import RagQuestion, rag_chain
 from fourcorners.errors import FourCornersError
 from fourcorners.llms import init_llm
 from fourcorners.rest import ChainRoute, add_refusals, body_check, log
@@ -50,6 +51,12 @@ ENDPOINTS: tuple[EndpointName, ...] = (
     "config_schema",
     "config_hashes",  # where the playground's Share button points
 )
+
+
+class Asked(Question):
+    """``Question`` for the playground, which draws a union as its last member: a text box, not an empty table."""
+
+    context: list[str | Document] | Annotated[str, Field(title="Context")]
 
 
 def create_app(
@@ -105,7 +112,7 @@ def serve(
     retriever = _retriever(None, settings)
     model = init_llm(settings.llm)
     if threading.current_thread() is threading.main_thread():
-        # uvicorn raises a caught signal again when it is done; SIGTERM would then end the process before the model closes.
+        # uvicorn raises a caught signal again when it is done: SIGTERM would end the process before the model closes.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app = create_app(model, retriever=retriever, settings=settings)
@@ -126,21 +133,22 @@ def _retriever(documents: Sequence[Document] | None, settings: ServerSettings) -
 
 def _chain_routes(llm: BaseLLM, retriever: BaseRetriever, settings: ServerSettings) -> APIRouter:
     options: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans}
-    chains: dict[str, Runnable[Any, Any]] = {
-        "/answer": answer_chain(llm, **options),
-        "/grounded": grounded_chain(llm, **options),
-        "/rag": rag_chain(retriever, llm, **options),
+    chains: dict[str, tuple[Runnable[Any, Any], Any]] = {
+        "/answer": (answer_chain(llm, **options), Asked),
+        "/grounded": (grounded_chain(llm, **options), Asked),
+        "/rag": (rag_chain(retriever, llm, **options), str | RagQuestion),
     }
     router = APIRouter(route_class=ChainRoute)
-    for path, chain in chains.items():
+    for path, (chain, asked) in chains.items():
         # No config keys: a client must not change model, tags or callbacks of the server's chain.
         add_routes(
             router,
             chain,
             path=path,
+            input_type=asked,
             config_keys=[],
             enabled_endpoints=ENDPOINTS,
-            dependencies=[Depends(body_check(chain.get_input_schema()))],
+            dependencies=[Depends(body_check(asked))],
         )
     for route in router.routes:
         if isinstance(route, APIRoute) and "{config_hash}" in route.path:

@@ -63,6 +63,7 @@ class ServerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, ``.env``: the first that has a setting wins."""
         return init_settings, _StrictEnvironment(settings_cls), dotenv_settings
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal, cast
-
-from langchain_core.language_models import BaseLanguageModel
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
-from langchain_core.runnables.utils import AddableDict
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Literal, Protocol, cast
 
 from fourcorners.chains.reply import Collector, Reply, reply_tail
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
+from langchain_core.runnables.utils import AddableDict
+from pydantic import BaseModel, ConfigDict
 
 Llm = BaseLanguageModel[Any] | Runnable[Any, Any]
 
@@ -83,8 +82,26 @@ def grounded_chain(
         prior_weight=prior_weight,
     )
     stream = GroundedStream(prompt, llm)
-    chain = RunnableGenerator(stream.transform, stream.atransform, name="grounded_chain")
-    return cast("Runnable[dict[str, Any], dict[str, Any]]", chain.with_types(input_type=Question, output_type=Reply))
+    return as_chain(stream, "grounded_chain", Question)
+
+
+class ReplyStream(Protocol):
+    """Both ways to stream a reply."""
+
+    def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
+        """Chunks of the reply to the (added up) inputs."""
+
+    def atransform(self, inputs: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
+        """As ``transform``."""
+
+
+def as_chain(stream: ReplyStream, name: str, input_type: type[BaseModel]) -> Runnable[Any, dict[str, Any]]:
+    """``stream`` as a runnable with schemas for LangServe."""
+    # RunnableGenerator takes functions with a config, but its annotation does not say so.
+    chain: Runnable[Any, Any] = RunnableGenerator(
+        cast("Any", stream.transform), cast("Any", stream.atransform), name=name
+    )
+    return chain.with_types(input_type=input_type, output_type=Reply)
 
 
 class GroundedStream:

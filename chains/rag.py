@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
-from langchain_core.runnables.utils import AddableDict
-from pydantic import BaseModel
-
-from fourcorners.chains.answer import GroundedStream, Llm
-from fourcorners.chains.reply import Reply
+from fourcorners.chains.answer import GroundedStream, Llm, as_chain
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.prompts.grounded import grounded_prompt
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.utils import AddableDict
+from pydantic import BaseModel
 
 
 class RagQuestion(BaseModel):
@@ -49,8 +47,7 @@ def rag_chain(
         prior_weight=prior_weight,
     )
     stream = _RagStream(retriever, GroundedStream(prompt, llm))
-    chain = RunnableGenerator(stream.transform, stream.atransform, name="rag_chain")
-    return cast("Runnable[Any, dict[str, Any]]", chain.with_types(input_type=RagQuestion, output_type=Reply))
+    return as_chain(stream, "rag_chain", RagQuestion)
 
 
 class _RagStream:

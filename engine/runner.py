@@ -12,12 +12,13 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
-
 from fourcorners.engine.program import Forward, Logits
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ContextOverflow, EngineError, ModelLoadError, SettingsError
 
 DEFAULT_CONTEXT_TOKENS = 4_096
+SMALL_MODEL_BYTES = 64 * 2**20
+"""Below this size threads cost more to wait for one another than they save; with other load, 40 times more."""
 BATCH_TOKENS = 512
 """Tokens of one llama.cpp call. A cancelled request stops between two of them."""
 
@@ -26,7 +27,7 @@ _backend_ready = False
 _log_lines: list[str] = []
 
 
-@llama_cpp.llama_log_callback
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     """Keep llama.cpp's last words for error messages, and the terminal clean."""
     if level >= 3:
@@ -47,7 +48,7 @@ class Runner:
     """A model with one sequence of cached tokens.
 
     ``n_context_tokens`` is the window: 0 takes the model's own, at most DEFAULT_CONTEXT_TOKENS. ``n_threads`` 0 takes
-    the cores that the process may use.
+    the cores that the process may use, or one for a small model.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, n_context_tokens: int = 0, n_threads: int = 0) -> None:
@@ -61,7 +62,7 @@ class Runner:
         self.n_context_tokens = n_context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
         if not 16 <= self.n_context_tokens <= 1_048_576:
             raise SettingsError(f"n_context_tokens must be between 16 and 1048576, not {self.n_context_tokens}")
-        self._context = self._new_context(n_threads or len(os.sched_getaffinity(0)))
+        self._context = self._new_context(n_threads or self._best_threads())
         self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._cached: list[int] = []
         self.n_decoded_tokens = 0
@@ -135,6 +136,11 @@ class Runner:
         pointer = llama_cpp.llama_get_logits_ith(self._context, index)
         return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.n_tokens,)).copy()
 
+    def _best_threads(self) -> int:
+        if int(llama_cpp.llama_model_size(self._model)) < SMALL_MODEL_BYTES:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
     def _new_context(self, n_threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.n_context_tokens
@@ -144,7 +150,9 @@ class Runner:
         params.no_perf = True
         context = llama_cpp.llama_init_from_model(self._model, params)
         if not context:
-            raise ModelLoadError(f"{self.path} could not be given a window of {self.n_context_tokens} tokens{_last_log()}")
+            raise ModelLoadError(
+                f"{self.path} could not be given a window of {self.n_context_tokens} tokens{_last_log()}"
+            )
         return context
 
 
@@ -155,7 +163,9 @@ def _check_file(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(24)
     if len(head) < 24 or head[:4] != b"GGUF":
-        raise ModelLoadError(f"{str(path)!r} is not a GGUF file (it starts with {head[:4]!r}): convert the model to GGUF")
+        raise ModelLoadError(
+            f"{str(path)!r} is not a GGUF file (it starts with {head[:4]!r}): convert the model to GGUF"
+        )
     version, n_tensors, n_keys = struct.unpack("<IQQ", head[4:])
     if not 2 <= version <= 3 or n_tensors > 1_000_000 or n_keys > 1_000_000:
         raise ModelLoadError(f"{str(path)!r} has a damaged GGUF header (version {version}): fetch it again")

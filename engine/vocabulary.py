@@ -95,7 +95,9 @@ class Vocabulary:
         # SentencePiece vocabularies put a space before every piece: a newline takes it, and is dropped again.
         lead = self._tokenize(b"\n", parse_special=False)
         tokens = self._tokenize(b"\n" + text.encode(), parse_special=False)
-        return tokens[len(lead) :] if tokens[: len(lead)] == lead else self._tokenize(text.encode(), parse_special=False)
+        return (
+            tokens[len(lead) :] if tokens[: len(lead)] == lead else self._tokenize(text.encode(), parse_special=False)
+        )
 
     def _tokenize(self, text: bytes, *, parse_special: bool) -> list[int]:
         room = len(text) + 8

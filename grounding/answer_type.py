@@ -10,13 +10,13 @@ from collections.abc import Callable
 import regex
 
 _COUNT_WORDS = (
-    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million"
-    "|half|dozen|once|twice|single"
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand"
+    "|million|half|dozen|once|twice|single"
 )
 _NUMBER = regex.compile(rf"\d|\b(?:{_COUNT_WORDS})\b", regex.I)
 _TIME = regex.compile(
-    r"\b(?:1\d\d\d|20\d\d)\b|\d{1,2}[:.]\d\d|\d ?[ap]\.?m|\b(?:january|february|march|april|may|june|july|august|september"
-    r"|october|november|december|(?:mon|tues|wednes|thurs|fri|satur|sun)days?|century|centuries|years?|days?|weeks?|months?"
+    r"\b(?:1\d\d\d|20\d\d)\b|\d{1,2}[:.]\d\d|\d ?[ap]\.?m|\b(?:january|february|march|april|may|june|july|august"
+    r"|september|october|november|december|(?:mon|tues|wednes|thurs|fri|satur|sun)days?|century|centuries|years?|days?|weeks?|months?"
     r"|hours?|daily|morning|noon|evening|night|midnight|spring|summer|autumn|winter|today|weekends?|weekdays?)\b",
     regex.I,
 )
@@ -38,8 +38,8 @@ _QUESTION_KINDS: tuple[tuple[regex.Pattern[str], str], ...] = tuple(
         (r"\bhow (?:many|few)\b", "number"),
         (r"\bhow much\b|\bprice\b|\bcost\b|\bfee\b", "money"),
         (
-            r"\bhow (?:long|old|often|soon|late|early|far|tall|high|deep|large|big|wide|heavy|fast|hot|cold|loud)\b|\bpercent"
-            r"|\bwhat (?:temperature|age|speed|size|number|distance|weight|voltage|proportion|fraction)\b",
+            r"\bhow (?:long|old|often|soon|late|early|far|tall|high|deep|large|big|wide|heavy|fast|hot|cold|loud)\b"
+            r"|\bpercent|\bwhat (?:temperature|age|speed|size|number|distance|weight|voltage|proportion|fraction)\b",
             "number",
         ),
         (

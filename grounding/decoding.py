@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from fourcorners.grounding.evidence import Citation
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
-
-from fourcorners.grounding.evidence import Citation
 
 Scores = NDArray[np.float64]
 
@@ -71,18 +70,23 @@ class Tokens(Protocol):
     """The part of a vocabulary that decoding needs."""
 
     @property
-    def pieces(self) -> Sequence[bytes]: ...
+    def pieces(self) -> Sequence[bytes]:
+        """The bytes of every token."""
 
     @property
-    def eos(self) -> int: ...
+    def eos(self) -> int:
+        """The token that ends an answer."""
 
     @property
-    def end_tokens(self) -> frozenset[int]: ...
+    def end_tokens(self) -> frozenset[int]:
+        """All tokens that end a generation."""
 
     @property
-    def constraint_tokenizer(self) -> LLTokenizer: ...
+    def constraint_tokenizer(self) -> LLTokenizer:
+        """The vocabulary as llguidance wants it."""
 
-    def plain(self, text: str) -> list[int]: ...
+    def plain(self, text: str) -> list[int]:
+        """Tokens of untrusted text, never a control token."""
 
 
 Policy = Generator[Any, Any, None]

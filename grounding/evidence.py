@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
 from fourcorners.grounding.layout import Kind, places
 from fourcorners.grounding.segmentation import sentences as split_sentences
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 DEFAULT_REFUSAL = "Unsure about answer"
 
@@ -103,7 +102,7 @@ class Evidence:
 
     question: str
     documents: tuple[SourceDocument, ...]
-    options: GroundingOptions = GroundingOptions()
+    options: GroundingOptions = field(default_factory=GroundingOptions)
 
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
-from numpy.typing import NDArray
-
 from fourcorners.errors import EngineError
 from fourcorners.grounding.segmentation import chunks
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
 
 _WHOLE_WORDS = r"/(\S(.|\n)*\S|\S)/"
 
@@ -38,7 +37,7 @@ def phrase_grammar(texts: Sequence[str], *, refusal: str | None, prefix: str = "
 
 
 class Constraint:
-    """A compiled grammar. Compiling takes about 5 ms for 6,000 characters, a mask about 0.2 ms. One thread at a time."""
+    """A compiled grammar: about 5 ms to compile for 6,000 characters, 0.2 ms a mask. One thread at a time."""
 
     def __init__(self, tokenizer: LLTokenizer, grammar: str) -> None:
         self._matcher = LLMatcher(tokenizer, grammar, log_level=0)

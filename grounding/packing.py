@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
 from fourcorners.errors import ContextOverflow
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.prior import PriorScores

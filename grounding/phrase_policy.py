@@ -7,7 +7,6 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
-
 from fourcorners.grounding.decoding import (
     Evaluate,
     Outcome,
@@ -107,9 +106,7 @@ class _PhraseDecoder:
         quote = self._evidence.quote(spans[0])
         return Citation(document.id, spans[0].document, spans[0].start, spans[0].end, quote, tuple(spans[1:])), logits
 
-    def _choose(
-        self, constraint: Constraint, tracker: SpanTracker, path: list[int], logits: Scores, skip: int
-    ) -> int:
+    def _choose(self, constraint: Constraint, tracker: SpanTracker, path: list[int], logits: Scores, skip: int) -> int:
         legal, joint = self._joint(constraint, tracker, path, logits, skip, refusal_token=None)
         if len(path) >= MAX_PHRASE_TOKENS and self._tokens.eos in legal:
             return self._tokens.eos

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from fourcorners.grounding.answer_type import answer_type, holds
 from fourcorners.grounding.evidence import Sentence
 from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
+from numpy.typing import NDArray
 
 SENTENCE_FEATURES = ("overlap", "above", "near", "type", "matched", "best", "function")
 SENTENCE_WEIGHTS = np.array([1.11, 0.59, 0.58, 0.70, 2.20, 0.80, 0.57])
@@ -88,9 +87,7 @@ def _shared_language(asked: list[str], words: list[str]) -> str | None:
     return of_text or of_question or "english"
 
 
-def _term_matches(
-    asked: list[str], stems: list[set[str]], language: str
-) -> tuple[Floats, Floats, Floats]:
+def _term_matches(asked: list[str], stems: list[set[str]], language: str) -> tuple[Floats, Floats, Floats]:
     """Credit of each content term in each sentence, the terms' idf weights (sum 1), and function-word overlap."""
     known = function_words(language)
     terms = [term for term in dict.fromkeys(asked) if term not in known] or list(dict.fromkeys(asked))

@@ -32,13 +32,15 @@ _NUMBER = r"[+\-−]?\d+(?:[.,'’:/\-–]\d+|(?:[ \u00a0\u202f]\d{3})(?!\d))*"
 _UNIT = (
     r"(?:[ \u00a0\u202f]?(?:%|‰|°[CFK]?|[$€£¥₹]"
     r"|(?:USD|EUR|GBP|CHF|euros?|dollars?|pounds?|cents?|percent|per cent|[hH]undred|thousand|[mb]illion|trillion"
-    r"|[kcmµ]?[gmlLWVAΩJsN]|[kMGT]?Hz|[kMGT]i?B|kWh|bar|psi|rpm|km/h|mph|inch(?:es)?|ft|lbs?|oz|[ap]\.?m\.?)(?![\p{L}\p{M}])))"
+    r"|[kcmµ]?[gmlLWVAΩJsN]|[kMGT]?Hz|[kMGT]i?B|kWh|bar|psi|rpm|km/h|mph"
+    r"|inch(?:es)?|ft|lbs?|oz|[ap]\.?m\.?)(?![\p{L}\p{M}])))"
 )
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
     r"|Nov(?:ember)?|Dec(?:ember)?)\.?"
 )
-_DATE = rf"(?:\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:, \d{{4}})?|{_MONTH} \d{{4}})(?!\d)"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_DATE = rf"(?:{_DAY}(?: of)? {_MONTH}(?:,? \d{{4}})?|{_MONTH} {_DAY}(?:, \d{{4}})?|{_MONTH} \d{{4}})(?!\d)"
 _WORD_CHAR = r"[\p{L}\p{M}\p{N}_\u200c\u200d]"
 _WORD = rf"{_WORD_CHAR}+(?:[.'’\-‐‑/@&+]{_WORD_CHAR}+)*"
 _AMOUNT = rf"(?:{_CURRENCY}[ \u00a0]?)?{_NUMBER}(?:{_WORD_CHAR}+)?(?:[\-‐‑]{_WORD_CHAR}+)*{_UNIT}*"
@@ -96,7 +98,10 @@ def _joined(text: str, lines: list[Offsets]) -> Iterator[Offsets]:
     wrapped = _is_wrapped(text, lines)
     block_start, block_end = lines[0]
     for start, end in lines[1:]:
-        goes_on = wrapped or (_starts_lower(text, start, end) and not _SENTENCE_END.search(text[max(block_start, block_end - 8) : block_end]))
+        goes_on = wrapped or (
+            _starts_lower(text, start, end)
+            and not _SENTENCE_END.search(text[max(block_start, block_end - 8) : block_end])
+        )
         if not goes_on:
             yield block_start, block_end
             block_start = start

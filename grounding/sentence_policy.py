@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from fourcorners.grounding.branches import Branch, BranchSearch
 from fourcorners.grounding.decoding import Evaluate, Outcome, Piece, Policy, Rules, Scores, Tokens
 from fourcorners.grounding.evidence import Citation, Evidence, Span
@@ -69,7 +68,8 @@ def _quote(
     score: float,
 ) -> Policy:
     """Emit the best sentence, and further ones while the model and the budget ask for them."""
-    left, citations, path, n_tokens = list(candidates), [], list(prompt), 0
+    citations: list[Citation] = []
+    left, path, n_tokens = list(candidates), list(prompt), 0
     lead, reason = rules.answer_prefix, "stop"
     floor = candidates[best].prior - STOP_MARGIN * rules.prior_weight
     while True:
@@ -120,9 +120,7 @@ def _search(
     )
 
 
-def _candidates(
-    evidence: Evidence, shown: Sequence[int], prior: PriorScores, prior_weight: float
-) -> list[_Candidate]:
+def _candidates(evidence: Evidence, shown: Sequence[int], prior: PriorScores, prior_weight: float) -> list[_Candidate]:
     """Distinct texts among ``shown``. A sentence that reads like the refusal can't be told from it and is left out."""
     where: dict[str, list[int]] = {}
     for index in shown:
@@ -172,5 +170,10 @@ def _citation(evidence: Evidence, chosen: _Candidate, cut: int | None) -> Citati
     spans = [s if cut is None else Span(s.document, s.start, s.start + cut) for s in chosen.spans]
     first = spans[0]
     return Citation(
-        evidence.documents[first.document].id, first.document, first.start, first.end, evidence.quote(first), tuple(spans[1:])
+        evidence.documents[first.document].id,
+        first.document,
+        first.start,
+        first.end,
+        evidence.quote(first),
+        tuple(spans[1:]),
     )

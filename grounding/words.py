@@ -1,4 +1,4 @@
-"""Words as the lexical prior compares them: case and accents folded, stemmed, function words known for some languages."""
+"""Words as the lexical prior compares them: without case and accents, stemmed, function words set apart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fold(word: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def stem(word: str, language: str) -> str:
-    """Snowball stem of a folded word; the word itself where the language has no stemmer. About 10 µs when not cached."""
+    """Snowball stem of a folded word; the word itself where the language has no stemmer. About 10 µs, then cached."""
     stemmer = _stemmer(language)
     return str(stemmer.stemWord(word)) if stemmer else word
 

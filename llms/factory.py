@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.language_models.llms import BaseLLM
-
 from fourcorners.errors import SettingsError, shortened
+from langchain_core.language_models.llms import BaseLLM
 
 
 def init_llm(spec: str = "bundled", **settings: Any) -> BaseLLM:

@@ -6,14 +6,8 @@ import asyncio
 import os
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, cast
-
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.language_models.llms import BaseLLM
-from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import ConfigDict, PrivateAttr, ValidationError
 
 from fourcorners.engine.engine import Engine
 from fourcorners.engine.runner import Runner
@@ -22,6 +16,12 @@ from fourcorners.llms.profile import Profile, profile_of
 from fourcorners.llms.run import Run, plan_run
 from fourcorners.llms.settings import GenerationSettings, generation_settings, settings_error
 from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import ConfigDict, PrivateAttr, ValidationError
 
 
 class LlamaCpp(BaseLLM):
@@ -75,7 +75,7 @@ class LlamaCpp(BaseLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_path": os.path.basename(self.model_path), **self.settings.model_dump()}
+        return {"model_path": Path(self.model_path).name, **self.settings.model_dump()}
 
     def _start(self, prompt: str, stop: list[str] | None, changes: dict[str, Any]) -> Run:
         if stop is not None:
@@ -131,7 +131,7 @@ class LlamaCpp(BaseLLM):
     def _result(self, generations: list[Generation]) -> LLMResult:
         usages = [(generation.generation_info or {}).get("usage", {}) for generation in generations]
         total = {name: sum(usage[name] for usage in usages) for name in (usages[0] if usages else {})}
-        output = {"token_usage": total, "model_name": os.path.basename(self.model_path)}
+        output = {"token_usage": total, "model_name": Path(self.model_path).name}
         return LLMResult(generations=[[generation] for generation in generations], llm_output=output)
 
     def batch(
@@ -143,9 +143,7 @@ class LlamaCpp(BaseLLM):
         **kwargs: Any,
     ) -> list[str]:
         """As every Runnable's: an input that fails, fails alone (BaseLLM's own version fails them all)."""
-        return cast(
-            "list[str]", Runnable.batch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
-        )
+        return cast("list[str]", Runnable.batch(self, inputs, config, return_exceptions=return_exceptions, **kwargs))
 
     async def abatch(
         self,

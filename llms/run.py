@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from langchain_core.outputs import GenerationChunk
-
 from fourcorners.engine.engine import Engine
 from fourcorners.engine.program import Forward, Program
 from fourcorners.engine.vocabulary import Vocabulary
@@ -25,6 +23,7 @@ from fourcorners.llms.settings import GenerationSettings
 from fourcorners.prompts.chat_format import ChatFormat
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
+from langchain_core.outputs import GenerationChunk
 
 MIN_CONTEXT_TOKENS = 16
 
@@ -164,9 +163,7 @@ def _grounded_run(
     threshold = profile.threshold(options)
     if not evidence.sentences:
         refused = Outcome(True, np.inf, threshold, (), "stop")
-        return Run(
-            engine, None, info=info | outcome_info(refused), n_prompt_tokens=0, refusal=options.refusal
-        )
+        return Run(engine, None, info=info | outcome_info(refused), n_prompt_tokens=0, refusal=options.refusal)
     prior = lexical_prior(evidence.question, evidence.sentences)
     contract = text.contract or load_contract(f"{profile.contract}_{options.span}")
     packed, tokens = _packed_prompt(contract, evidence, prior, engine, profile, chat_format, settings)
@@ -210,16 +207,14 @@ def _packed_prompt(
         budget = min(budget, profile.context_tokens)
     if budget < MIN_CONTEXT_TOKENS:
         raise ContextOverflow(
-            f"the question and the prompt take {bare} of the window's {window} tokens and leave no room for the context: "
-            f"shorten the question ({len(evidence.question)} characters)"
+            f"the question and the prompt take {bare} of the window's {window} tokens and leave no room for the "
+            f"context: shorten the question ({len(evidence.question)} characters)"
         )
     packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), budget, profile.max_sentences)
     return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
 
 
-def _segments(
-    contract: Contract, evidence: Evidence, blocks: Sequence[str], chat_format: ChatFormat
-) -> list[Segment]:
+def _segments(contract: Contract, evidence: Evidence, blocks: Sequence[str], chat_format: ChatFormat) -> list[Segment]:
     parts = (segments_of(part, contract, evidence, blocks) for part in ("system", "user"))
     return chat_format.wrap(*parts)
 

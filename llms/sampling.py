@@ -6,18 +6,17 @@ import codecs
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-
 from fourcorners.engine.program import Forward, Program
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.grounding.decoding import Piece
 from fourcorners.llms.settings import GenerationSettings
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 
 class Sampler:
-    """Chooses tokens by ``settings`` with a random stream of its own. Order: penalty, temperature, top_k, top_p, min_p."""
+    """Chooses tokens with a random stream of its own. Order: penalty, temperature, top_k, top_p, min_p."""
 
     def __init__(self, settings: GenerationSettings) -> None:
         self._settings = settings

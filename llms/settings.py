@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from fourcorners.errors import SettingsError, shortened
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class GenerationSettings(BaseModel):

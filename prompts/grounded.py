@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fourcorners.errors import InputError, SettingsError, shortened
+from fourcorners.grounding.evidence import Evidence, GroundingOptions, SourceDocument
+from fourcorners.prompts.contract import Contract, Segment, load_contract
 from langchain_core.documents import Document
 from langchain_core.prompt_values import PromptValue, StringPromptValue
 from langchain_core.prompts import PromptTemplate
 from pydantic import PrivateAttr, ValidationError
-
-from fourcorners.errors import InputError, SettingsError, shortened
-from fourcorners.grounding.evidence import Evidence, GroundingOptions, SourceDocument
-from fourcorners.prompts.contract import Contract, Segment, load_contract
 
 ContextInput = str | list[str | Document]
 """What may be given as context: one text, or a list of texts or LangChain Documents in order of rank."""
@@ -141,7 +140,8 @@ def _documents(context: Any) -> list[SourceDocument]:
     items = [context] if isinstance(context, str | Document | Mapping) else context
     if not isinstance(items, list | tuple):
         raise InputError(
-            f"context must be a text, or a list of texts or Documents, not {type(context).__name__} {shortened(context)}"
+            f"context must be a text, or a list of texts or Documents, "
+            f"not {type(context).__name__} {shortened(context)}"
         )
     return [_document(item, number) for number, item in enumerate(items, start=1)]
 
