@@ -1,3 +1,5 @@
+"""``python -m fourcorners``."""
+
 from fourcorners.cli import main
 
 if __name__ == "__main__":

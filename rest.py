@@ -18,12 +18,11 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from fourcorners.errors import EngineError, FourCornersError, InputError, shortened
 from pydantic import TypeAdapter, ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from fourcorners.errors import EngineError, FourCornersError, InputError, shortened
 
 log = logging.getLogger("uvicorn.error")
 
@@ -31,8 +30,9 @@ Place = tuple[str | int, ...]  # where in the request: ("inputs", 2, "question")
 
 
 def add_refusals(app: FastAPI, max_body_bytes: int) -> None:
-    """Give the app its body limit and its error handlers; the chain routes need :class:`ChainRoute` besides."""
+    """Give the app its body limit and its error handlers; chain routes need ``ChainRoute`` and ``body_check`` too."""
     app.add_middleware(_BodyLimit, limit=max_body_bytes)
+    app.add_middleware(_PlainStartError)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FourCornersError, _failed)
     app.add_exception_handler(Exception, _failed)
@@ -106,6 +106,23 @@ class _BodyLimit:
 
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"the request is longer than {self.limit} bytes; send fewer or shorter documents")
+
+
+class _PlainStartError:
+    """When the model or the documents can't be loaded, the server's log shows the message and no traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def shortening(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                last = message["message"].strip().rpartition("\n")[2]
+                if last.startswith(FourCornersError.__module__):
+                    message = {**message, "message": last}
+            await send(message)
+
+        await self.app(scope, receive, shortening if scope["type"] == "lifespan" else send)
 
 
 class ChainRoute(APIRoute):

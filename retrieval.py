@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import regex
@@ -81,19 +81,19 @@ def load_passages(
 
 def _sources(path: str, warn: Callable[[str], object]) -> Iterator[str]:
     """``path`` itself, or the text files below the folder ``path``: sorted, files before subfolders."""
-    if path == STDIN or not os.path.isdir(path):
+    if path == STDIN or not Path(path).is_dir():
         yield path
         return
     hidden, other = list[str](), list[str]()
     for parent, folders, names in os.walk(path, onerror=lambda error: warn(f"skipped: {error}")):
-        hidden += [os.path.join(parent, name) for name in (*folders, *names) if name.startswith(".")]
+        hidden += [str(Path(parent, name)) for name in (*folders, *names) if name.startswith(".")]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not name.startswith(".")):
-            file = os.path.join(parent, name)
-            if name.lower().endswith(TEXT_SUFFIXES) and os.path.isfile(file):
-                yield file
+            file = Path(parent, name)
+            if name.lower().endswith(TEXT_SUFFIXES) and file.is_file():
+                yield str(file)
             else:
-                other.append(file)
+                other.append(str(file))
     for skipped, reason in ((hidden, "hidden"), (other, "not text by name; to have one read, name it")):
         if skipped:
             more = f" and {len(skipped) - 4} more" if len(skipped) > 4 else ""
@@ -104,7 +104,7 @@ def read_text(path: str, stdin: BinaryIO | None = None) -> str:
     """The text of one file, newlines as they stand. Raises SourceError with the reason and a remedy."""
     name, argument = ("standard input", "FILE") if path == STDIN else (repr(path), shlex.quote(path))
     try:
-        with nullcontext(stdin or sys.stdin.buffer) if path == STDIN else open(path, "rb") as file:
+        with nullcontext(stdin or sys.stdin.buffer) if path == STDIN else Path(path).open("rb") as file:
             return _decoded(file.read(MAX_FILE_BYTES + 1), name, argument)
     except FileNotFoundError as error:
         raise SourceError(f"no such file or folder: {name}. Check its name and the folder you are in.") from error
@@ -276,7 +276,7 @@ def _with_titles(passages: Sequence[Document]) -> Iterator[str]:
         if passage.metadata.get("source", "") != source:
             source, heading = str(passage.metadata.get("source", "")), ""
             title = passage.page_content.strip().split("\n", 1)[0][:200]
-        yield f"{PurePath(source).stem} {title} {heading} {passage.page_content}"
+        yield f"{Path(source).stem} {title} {heading} {passage.page_content}"
         if found := headings(passage.page_content):
             heading = passage.page_content[slice(*found[-1])]
 

@@ -1,8 +1,7 @@
 """The chains over REST: LangServe routes for /answer, /grounded and /rag, with /docs and /health.
 
 ``uvicorn fourcorners.server:app`` and ``fourcorners serve`` run the same app. The model is loaded when serving starts,
-never at import, and is closed when serving ends.
-What a client gets when something is wrong is in ``rest.py``.
+never at import, and is closed when serving ends. What a client gets when something is wrong: ``rest.py``.
 """
 
 from __future__ import annotations
@@ -24,20 +23,17 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from fourcorners.chains.answer import Llm, Question, answer_chain, grounded_chain
+from fourcorners.chains.rag import RagQuestion, rag_chain
+from fourcorners.llms import init_llm
+from fourcorners.rest import ChainRoute, add_refusals, body_check
+from fourcorners.settings import ServerSettings, load_settings
 from langchain_core.documents import Document
-from langchain_core.language_models import BaseLLM
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langserve import add_routes
 from langserve.server import EndpointName
 from pydantic import Field
-
-from fourcorners.chains.answer import Question, answer_chain, grounded_chain
-from fourcorners.chains.rag import RagQuestion, rag_chain
-from fourcorners.errors import FourCornersError
-from fourcorners.llms import init_llm
-from fourcorners.rest import ChainRoute, add_refusals, body_check, log
-from fourcorners.settings import ServerSettings, load_settings
 
 ENDPOINTS: tuple[EndpointName, ...] = (
     "invoke",
@@ -60,10 +56,10 @@ class Asked(Question):
 
 
 def create_app(
-    llm: BaseLLM | None = None,
+    llm: Llm | None = None,
     *,
     documents: Sequence[Document] | None = None,
-    retriever: BaseRetriever | None = None,
+    retriever: Runnable[str, Any] | None = None,
     settings: ServerSettings | None = None,
 ) -> FastAPI:
     """The app. Its chain routes appear when it starts, because only then the model is there.
@@ -77,14 +73,12 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            found = await asyncio.to_thread(_retriever, documents, chosen) if retriever is None else retriever
-            model = await asyncio.to_thread(init_llm, chosen.llm) if llm is None else llm
-        except FourCornersError as error:
-            log.error("can't start: %s", error)
-            raise
+        found = await asyncio.to_thread(_retriever, documents, chosen) if retriever is None else retriever
+        model = await asyncio.to_thread(init_llm, chosen.llm) if llm is None else llm
+        pages = list(app.router.routes)
         app.include_router(_chain_routes(model, found, chosen))
         yield
+        app.router.routes[:] = pages  # an app may be started again, with another model
         if llm is None:
             await asyncio.to_thread(getattr(model, "close", lambda: None))
 
@@ -97,7 +91,7 @@ def create_app(
         redoc_url=None,
     )
     add_refusals(app, chosen.max_body_bytes)
-    _add_pages(app, chosen)
+    _add_pages(app)
     return app
 
 
@@ -131,7 +125,7 @@ def _retriever(documents: Sequence[Document] | None, settings: ServerSettings) -
     return bm25_retriever(passages, k=settings.passages)
 
 
-def _chain_routes(llm: BaseLLM, retriever: BaseRetriever, settings: ServerSettings) -> APIRouter:
+def _chain_routes(llm: Llm, retriever: Runnable[str, Any], settings: ServerSettings) -> APIRouter:
     options: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans}
     chains: dict[str, tuple[Runnable[Any, Any], Any]] = {
         "/answer": (answer_chain(llm, **options), Asked),
@@ -156,7 +150,7 @@ def _chain_routes(llm: BaseLLM, retriever: BaseRetriever, settings: ServerSettin
     return router
 
 
-def _add_pages(app: FastAPI, settings: ServerSettings) -> None:
+def _add_pages(app: FastAPI) -> None:
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)
@@ -174,7 +168,7 @@ def _add_pages(app: FastAPI, settings: ServerSettings) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Answers as soon as the model is loaded and the chains can be called."""
-        return {"status": "ok", "version": app.version, "llm": settings.llm}
+        return {"status": "ok", "version": app.version}
 
 
 def __getattr__(name: str) -> Any:

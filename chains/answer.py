@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, Protocol, cast
 
-from fourcorners.chains.reply import Collector, Reply, reply_tail
-from fourcorners.errors import InputError, shortened
-from fourcorners.grounding.evidence import DEFAULT_REFUSAL
-from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict
+
+from fourcorners.chains.reply import Collector, Reply, reply_tail
+from fourcorners.errors import InputError, shortened
+from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
 
 Llm = BaseLanguageModel[Any] | Runnable[Any, Any]
 

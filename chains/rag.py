@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.utils import AddableDict
+from pydantic import BaseModel
+
 from fourcorners.chains.answer import GroundedStream, Llm, as_chain
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.prompts.grounded import grounded_prompt
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.utils import AddableDict
-from pydantic import BaseModel
 
 
 class RagQuestion(BaseModel):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fourcorners.grounding.evidence import Citation, Evidence, Span
-from fourcorners.prompts.grounded import ContextInput
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from pydantic import BaseModel, Field
+
+from fourcorners.grounding.evidence import Citation, Evidence, Span
+from fourcorners.prompts.grounded import ContextInput
 
 Guarantee = Literal["enforced", "verified", "best-effort", "none"]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+
 from fourcorners.engine.program import Forward, Logits
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ContextOverflow, EngineError, ModelLoadError, SettingsError

@@ -29,6 +29,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> None:
+    """Ask, and show each answer with the places that it was quoted from."""
     passages = load_passages([DOCUMENTS])
     chain = rag_chain(bm25_retriever(passages), init_llm("bundled"))
     console.print(f"{len(passages)} passages from {len({p.metadata['source'] for p in passages})} documents")
@@ -40,15 +41,15 @@ def main() -> None:
         show_sources(reply)
 
     show_question(STREAMED, "streamed")
-    reply: Any = None
+    streamed: Any = None
     n_pieces = 0
     for chunk in chain.stream(STREAMED):
         if piece := chunk.get("answer"):
             console.print(Text(piece), end="")
             n_pieces += 1
-        reply = chunk if reply is None else reply + chunk
+        streamed = chunk if streamed is None else streamed + chunk
     console.print()
-    show_sources(reply)
+    show_sources(streamed)
     console.print(f"  came in {n_pieces} pieces", style="dim")
 
     show_question(REFUSED, "the answer is in none of the documents")
@@ -58,10 +59,12 @@ def main() -> None:
 
 
 def show_question(question: str, note: str = "") -> None:
+    """Print a question in bold."""
     console.print(f"\n[bold]{question}[/bold]" + (f"  [dim]({note})[/dim]" if note else ""))
 
 
 def show_sources(reply: Any) -> None:
+    """Print file and line of each quote."""
     for citation in reply["citations"]:
         passage = reply["context"][citation["index"]]
         assert passage.page_content[citation["start"] : citation["end"]] == citation["quote"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from fourcorners.grounding.decoding import Evaluate, Scores, log_mass, log_softmax
 from fourcorners.grounding.grammar import Constraint
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from fourcorners.grounding.evidence import Citation
 from llguidance import LLTokenizer
 from numpy.typing import NDArray
+
+from fourcorners.grounding.evidence import Citation
 
 Scores = NDArray[np.float64]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
 from fourcorners.grounding.layout import Kind, places
 from fourcorners.grounding.segmentation import sentences as split_sentences
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 DEFAULT_REFUSAL = "Unsure about answer"
 
@@ -23,10 +24,17 @@ class GroundingOptions(BaseModel):
     span: Literal["sentence", "phrase"] = "sentence"
     max_spans: int = Field(default=1, ge=1, le=20)
     refusal: str = Field(default=DEFAULT_REFUSAL, min_length=1, max_length=200)
-    threshold: float | None = None
+    threshold: float | None = Field(default=None, allow_inf_nan=True)
     """Refuse when the refusal score (log-odds of refusal against the best answer) exceeds it; None: the model's own."""
     prior_weight: float | None = Field(default=None, ge=0)
     """Weight of the lexical prior beside the model's probabilities; None: the model's own, 0: off."""
+
+    @field_validator("threshold")
+    @classmethod
+    def _a_number(cls, value: float | None) -> float | None:
+        if value is not None and value != value:
+            raise ValueError("threshold must be a number (infinity: never refuse), not nan")
+        return value
 
     @field_validator("refusal")
     @classmethod

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from fourcorners.errors import EngineError
-from fourcorners.grounding.segmentation import chunks
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
+
+from fourcorners.errors import EngineError
+from fourcorners.grounding.segmentation import chunks
 
 _WHOLE_WORDS = r"/(\S(.|\n)*\S|\S)/"
 

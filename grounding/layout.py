@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import regex
+
 from fourcorners.grounding.segmentation import Offsets
 
 Kind = Literal["statement", "heading", "header_row", "question"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from fourcorners.errors import ContextOverflow
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.prior import PriorScores
@@ -33,7 +34,7 @@ def pack(
     """The whole documents where they fit in ``budget_tokens``, else the best sentences by the prior, in document order.
 
     ``max_sentences`` always shows sentences, a line each, and at most so many. Raises ContextOverflow where not even
-    one sentence fits.
+    one sentence fits. A sentence of more than half the budget is shown in part; it can still be quoted whole.
     """
     texts = [document.text for document in evidence.documents]
     everything = tuple(range(len(evidence.sentences)))
@@ -41,11 +42,11 @@ def pack(
         used = sum(count_tokens(text) + 2 for text in texts)
         if used <= budget_tokens:
             return Packed(everything, tuple(text.strip("\r\n") for text in texts if text.strip()), 0)
-    shown = _best(evidence, prior, count_tokens, budget_tokens, max_sentences or len(everything))
+    views = _best(evidence, prior, count_tokens, budget_tokens, max_sentences or len(everything))
     blocks: dict[int, list[str]] = {}
-    for index in shown:
-        sentence = evidence.sentences[index]
-        blocks.setdefault(sentence.document, []).append(sentence.text)
+    for index in sorted(views):
+        blocks.setdefault(evidence.sentences[index].document, []).append(views[index])
+    shown = tuple(sorted(views))
     return Packed(shown, tuple("\n".join(lines) for lines in blocks.values()), len(everything) - len(shown))
 
 
@@ -55,16 +56,21 @@ def _best(
     count_tokens: Callable[[str], int],
     budget_tokens: int,
     most: int,
-) -> tuple[int, ...]:
-    shown: list[int] = []
-    left = budget_tokens
+) -> dict[int, str]:
+    """The sentences to show, best first, each with as much of its text as is shown."""
+    views: dict[int, str] = {}
+    left, limit = budget_tokens, budget_tokens // 2
     for index in np.argsort(-prior.sentences, kind="stable"):
-        cost = count_tokens(evidence.sentences[index].text) + 2
+        text = evidence.sentences[index].text
+        cost = count_tokens(text) + 2
+        while cost > limit and len(text) > 1:
+            text = text[: max(1, len(text) * limit // cost - 1)]
+            cost = count_tokens(text) + 2
         if cost <= left:
-            shown.append(int(index))
+            views[int(index)] = text
             left -= cost
-        if len(shown) == most or left < 8:
+        if len(views) == most or left < 8:
             break
-    if not shown:
+    if not views:
         raise ContextOverflow(f"no sentence of the context fits in the {budget_tokens} tokens that the window leaves")
-    return tuple(sorted(shown))
+    return views

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
+
 from fourcorners.grounding.decoding import (
     Evaluate,
     Outcome,

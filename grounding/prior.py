@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fourcorners.grounding.answer_type import answer_type, holds
 from fourcorners.grounding.evidence import Sentence
 from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
-from numpy.typing import NDArray
 
 SENTENCE_FEATURES = ("overlap", "above", "near", "type", "matched", "best", "function")
 SENTENCE_WEIGHTS = np.array([1.11, 0.59, 0.58, 0.70, 2.20, 0.80, 0.57])

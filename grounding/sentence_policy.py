@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from fourcorners.grounding.branches import Branch, BranchSearch
 from fourcorners.grounding.decoding import Evaluate, Outcome, Piece, Policy, Rules, Scores, Tokens
 from fourcorners.grounding.evidence import Citation, Evidence, Span

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from fourcorners.grounding.decoding import log_mass
 from fourcorners.grounding.evidence import Sentence, Span
 from fourcorners.grounding.segmentation import chunks

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fourcorners.errors import SettingsError, shortened
 from langchain_core.language_models.llms import BaseLLM
+
+from fourcorners.errors import SettingsError, shortened
 
 
 def init_llm(spec: str = "bundled", **settings: Any) -> BaseLLM:

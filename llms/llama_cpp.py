@@ -9,6 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import ConfigDict, PrivateAttr, ValidationError
+
 from fourcorners.engine.engine import Engine
 from fourcorners.engine.runner import Runner
 from fourcorners.errors import SettingsError
@@ -16,12 +23,6 @@ from fourcorners.llms.profile import Profile, profile_of
 from fourcorners.llms.run import Run, plan_run
 from fourcorners.llms.settings import GenerationSettings, generation_settings, settings_error
 from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.language_models.llms import BaseLLM
-from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import ConfigDict, PrivateAttr, ValidationError
 
 
 class LlamaCpp(BaseLLM):

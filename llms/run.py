@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from langchain_core.outputs import GenerationChunk
+
 from fourcorners.engine.engine import Engine
 from fourcorners.engine.program import Forward, Program
 from fourcorners.engine.vocabulary import Vocabulary
@@ -23,7 +25,6 @@ from fourcorners.llms.settings import GenerationSettings
 from fourcorners.prompts.chat_format import ChatFormat
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
-from langchain_core.outputs import GenerationChunk
 
 MIN_CONTEXT_TOKENS = 16
 

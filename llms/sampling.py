@@ -6,11 +6,12 @@ import codecs
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fourcorners.engine.program import Forward, Program
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.grounding.decoding import Piece
 from fourcorners.llms.settings import GenerationSettings
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fourcorners.errors import SettingsError, shortened
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fourcorners.errors import SettingsError, shortened
 
 
 class GenerationSettings(BaseModel):

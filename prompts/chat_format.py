@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fourcorners.prompts.contract import Segment
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from fourcorners.prompts.contract import Segment
 
 _SYSTEM_MARK, _USER_MARK = "\x01system\x01", "\x01user\x01"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fourcorners.errors import InputError, SettingsError, shortened
-from fourcorners.grounding.evidence import Evidence, GroundingOptions, SourceDocument
-from fourcorners.prompts.contract import Contract, Segment, load_contract
 from langchain_core.documents import Document
 from langchain_core.prompt_values import PromptValue, StringPromptValue
 from langchain_core.prompts import PromptTemplate
 from pydantic import PrivateAttr, ValidationError
+
+from fourcorners.errors import InputError, SettingsError, shortened
+from fourcorners.grounding.evidence import Evidence, GroundingOptions, SourceDocument
+from fourcorners.prompts.contract import Contract, Segment, load_contract
 
 ContextInput = str | list[str | Document]
 """What may be given as context: one text, or a list of texts or LangChain Documents in order of rank."""

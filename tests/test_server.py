@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import fourcorners
 import httpx
 import pytest
 from langchain_core.documents import Document
 from langserve import RemoteRunnable
-
-import fourcorners
 
 ROOT = Path(__file__).parent.parent
 REFUSAL = "Unsure about answer"
@@ -271,7 +270,7 @@ def test_pages_need_no_network(server: Server, page: str) -> None:
 
 def test_schemas_and_health(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
-        assert client.get("/health").json() == {"status": "ok", "version": fourcorners.__version__, "llm": "bundled"}
+        assert client.get("/health").json() == {"status": "ok", "version": fourcorners.__version__}
         paths = client.get("/openapi.json").json()["paths"]
         for chain in ("answer", "grounded", "rag"):
             assert f"/{chain}/invoke" in paths

@@ -10,58 +10,93 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.rows import CONTEXT_TOKENS, FULL_WEIGHT_TOKENS, Row
+from training.mixture import MOST_SENTENCES
+from training.rows import CONTEXT_TOKENS, Choice, Row
 
-LENGTHS = (96, 128, 192, 256, 320, 384, CONTEXT_TOKENS)
+LENGTHS = (128, 192, 256, 320, CONTEXT_TOKENS)
 """Few fixed lengths, so that a compiled model is compiled few times."""
+WAYS = MOST_SENTENCES + 1
+"""Most ways at a fork: the sentences and the refusal."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step. Flat indices count through ``ids.flatten()``."""
+    """Tensors of one step. ``…_at`` are flat indices that count through ``ids.flatten()``."""
 
     ids: Tensor
-    answer_at: Tensor
-    answer_next: Tensor
-    answer_weight: Tensor
+    choice_at: Tensor
+    choice_tokens: Tensor
+    choice_prior: Tensor
+    choice_right: Tensor
+    copy_at: Tensor
+    copy_next: Tensor
+    copy_weight: Tensor
     context_at: Tensor
     context_next: Tensor
-    pointer_row: Tensor
-    pointer_at: Tensor
-    pointer_gold: Tensor
+    point_row: Tensor
+    point_head: Tensor
+    point_from: Tensor
+    point_to: Tensor
+    end_at: Tensor
+    end_start: Tensor
+    end_prior: Tensor
+    end_gold: Tensor
 
     def to(self, device: torch.device) -> Batch:
         return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
 
 
 def collate(rows: list[Row], length: int, rng: random.Random, context_share: float) -> Batch:
-    """Pad on the right; sample a share of the context positions for the language-model loss."""
+    """Pad on the right; sample a share of the prompt's positions for the language-model loss."""
     ids = torch.zeros(len(rows), length, dtype=torch.long)
-    answers: list[tuple[int, int, float]] = []
+    choices: list[tuple[int, Choice]] = []
+    copies: list[tuple[int, int, float]] = []
     context: list[tuple[int, int]] = []
     pointers: list[tuple[int, int, int, int]] = []
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids)
         base = number * length
-        answers += [(base + at, row.ids[at + 1], weight) for at, weight in row.targets]
-        first = row.targets[0][0]
-        picked = rng.sample(range(first), int(first * context_share))
+        choices += [(base + choice.at, choice) for choice in row.choices]
+        copies += [(base + at, row.ids[at + 1], weight) for at, weight in row.copies]
+        picked = rng.sample(range(row.prompt_length - 1), int(row.prompt_length * context_share))
         context += [(base + at, row.ids[at + 1]) for at in picked]
-        pointers += [(number, at, *row.gold_span) for at, _ in row.targets[:FULL_WEIGHT_TOKENS]]
-    where = torch.tensor([(r, at) for r, at, _, _ in pointers])
-    columns = torch.arange(length)
-    spans = torch.tensor([(low, high) for _, _, low, high in pointers])
+        pointers += [(number, head, at, to) for at, head, to in row.pointers]
+    point = torch.tensor(pointers)
     return Batch(
         ids=ids,
-        answer_at=torch.tensor([a for a, _, _ in answers]),
-        answer_next=torch.tensor([n for _, n, _ in answers]),
-        answer_weight=torch.tensor([w for _, _, w in answers]),
-        context_at=torch.tensor([a for a, _ in context], dtype=torch.long),
-        context_next=torch.tensor([n for _, n in context], dtype=torch.long),
-        pointer_row=where[:, 0],
-        pointer_at=where[:, 1],
-        pointer_gold=(columns >= spans[:, :1]) & (columns < spans[:, 1:]),
+        choice_at=torch.tensor([at for at, _ in choices], dtype=torch.long),
+        choice_tokens=_padded([choice.tokens for _, choice in choices], 0),
+        choice_prior=_padded([choice.prior for _, choice in choices], -torch.inf),
+        choice_right=torch.tensor([choice.right for _, choice in choices], dtype=torch.long),
+        copy_at=torch.tensor([at for at, _, _ in copies]),
+        copy_next=torch.tensor([token for _, token, _ in copies]),
+        copy_weight=torch.tensor([weight for _, _, weight in copies]),
+        context_at=torch.tensor([at for at, _ in context], dtype=torch.long),
+        context_next=torch.tensor([token for _, token in context], dtype=torch.long),
+        point_row=point[:, 0],
+        point_head=point[:, 1],
+        point_from=point[:, 2],
+        point_to=point[:, 3],
+        **_ends(rows, length),
     )
+
+
+def _padded(lists: list[tuple[int, ...]] | list[tuple[float, ...]], filler: float) -> Tensor:
+    rows = [[*entries, *[filler] * (WAYS - len(entries))] for entries in lists]
+    return torch.tensor(rows, dtype=torch.long if filler == 0 else torch.float).reshape(-1, WAYS)
+
+
+def _ends(rows: list[Row], length: int) -> dict[str, Tensor]:
+    """Where the sentences of each row end, with the refusal as last way; unused places have a prior of -inf."""
+    usable = [(number, row) for number, row in enumerate(rows) if row.ends]
+    at = [[number * length + end for end in row.ends] for number, row in usable]
+    prior = [[*row.prior[:-1], *[-torch.inf] * (WAYS - len(row.prior)), row.prior[-1]] for _, row in usable]
+    return {
+        "end_at": torch.tensor([[*ends, *[0] * (WAYS - 1 - len(ends))] for ends in at], dtype=torch.long).reshape(-1, WAYS - 1),
+        "end_start": torch.tensor([[*row.starts, *[0] * (WAYS - 1 - len(row.starts))] for _, row in usable]).reshape(-1, WAYS - 1),
+        "end_prior": torch.tensor(prior, dtype=torch.float).reshape(-1, WAYS),
+        "end_gold": torch.tensor([row.gold if row.gold >= 0 else WAYS - 1 for _, row in usable], dtype=torch.long),
+    }
 
 
 def batches(draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float) -> Iterator[Batch]:

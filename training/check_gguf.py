@@ -98,7 +98,7 @@ def check_logits(llama: Llama, model: Reader, tokenizer: SegmentTokenizer) -> fl
     for question, documents in prompts:
         ids = tokenizer.segments(prompt_segments("sentence", question, documents))
         with torch.no_grad():
-            hidden, _, _ = model(torch.tensor([ids]))
+            hidden, *_ = model(torch.tensor([ids]))
             ours = model.logits(hidden[0, -1]).numpy()
         worst = max(worst, float(np.abs(ours - llama.logits(ids)).max()))
     return worst

@@ -22,7 +22,7 @@ from training import data_squad
 from training.check_gguf import load_reader
 from training.data_templates import TemplateSource
 from training.model import Reader
-from training.rows import REFUSAL, Example, Shown, Task, prompt_segments, show
+from training.rows import Example, Shown, Task, branches, prompt_segments, show
 from training.tokenizer import TURN_END, SegmentTokenizer
 
 SHOWN = 6
@@ -38,7 +38,6 @@ class Scored:
     gold: int | None
     model: NDArray[np.float64]
     prior: NDArray[np.float64]
-    first: NDArray[np.float64]
 
 
 def held_back_squad(paragraphs: Sequence[data_squad.Paragraph], rng: random.Random) -> list[Example]:
@@ -65,25 +64,27 @@ def ranks_auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) ->
 
 
 @torch.no_grad()
-def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-probability of each sentence and of the refusal: under the grammar, and the mean of the free one."""
+def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> NDArray[np.float64]:
+    """Log-probability of each sentence, then of the refusal, under the grammar. One pass over the forks' prefixes."""
     prompt = tokenizer.segments(prompt_segments("sentence", shown.question, shown.documents))
-    branches = [tokenizer.segments([(text, False), (TURN_END, True)])[:BRANCH_TOKENS] for text in (*shown.sentences, REFUSAL)]
-    longest = max(map(len, branches))
-    ids = torch.zeros(len(branches), len(prompt) + longest, dtype=torch.long)
-    for row, branch in enumerate(branches):
-        ids[row, : len(prompt) + len(branch)] = torch.tensor(prompt + branch)
-    hidden, _, _ = model(ids)
-    logits = model.logits(hidden[:, len(prompt) - 1 : -1]).double()
-    free = logits.log_softmax(-1)
-    masked, plain = np.zeros(len(branches)), np.zeros(len(branches))
-    for row, branch in enumerate(branches):
-        plain[row] = sum(float(free[row, at, token]) for at, token in enumerate(branch)) / len(branch)
-        for at, token in enumerate(branch):
-            allowed = sorted({other[at] for other in branches if len(other) > at and other[:at] == branch[:at]})
-            if len(allowed) > 1:
-                masked[row] += float(logits[row, at, token] - logits[row, at, allowed].logsumexp(-1))
-    return masked, plain
+    ways = [tuple(way[:BRANCH_TOKENS]) for way in branches(tokenizer, shown)]
+    allowed: dict[tuple[int, ...], set[int]] = {}
+    for way in ways:
+        for depth, token in enumerate(way):
+            allowed.setdefault(way[:depth], set()).add(token)
+    forks = [prefix for prefix, tokens in allowed.items() if len(tokens) > 1]
+    ids = torch.zeros(len(forks), len(prompt) + max(map(len, forks)), dtype=torch.long)
+    for row, prefix in enumerate(forks):
+        ids[row, : len(prompt) + len(prefix)] = torch.tensor([*prompt, *prefix])
+    hidden, *_ = model(ids)
+    logits = model.logits(torch.stack([hidden[row, len(prompt) + len(prefix) - 1] for row, prefix in enumerate(forks)])).double()
+    scores = np.zeros(len(ways))
+    for row, prefix in enumerate(forks):
+        total = logits[row, sorted(allowed[prefix])].logsumexp(-1)
+        for number, way in enumerate(ways):
+            if way[: len(prefix)] == prefix:
+                scores[number] += float(logits[row, way[len(prefix)]] - total)
+    return scores
 
 
 def score(model: Reader, tokenizer: SegmentTokenizer, examples: Iterable[Example]) -> list[Scored]:
@@ -91,9 +92,8 @@ def score(model: Reader, tokenizer: SegmentTokenizer, examples: Iterable[Example
     for example in examples:
         shown = show(example, SHOWN)
         if shown.documents:
-            masked, plain = branch_scores(model, tokenizer, shown)
             prior = np.array(shown.prior)
-            found.append(Scored(shown.gold, masked, prior - np.logaddexp.reduce(prior), plain))
+            found.append(Scored(shown.gold, branch_scores(model, tokenizer, shown), prior - np.logaddexp.reduce(prior)))
     return found
 
 
@@ -102,7 +102,7 @@ def report(title: str, scored: Sequence[Scored]) -> None:
     answerable = [s for s in scored if s.gold is not None]
     print(f"\n{title}: {len(answerable)} answerable, {len(scored) - len(answerable)} not")
     rows = [(f"model + {weight} prior", [s.model + weight * s.prior for s in scored]) for weight in WEIGHTS]
-    rows += [("prior alone", [s.prior for s in scored]), ("free mean log-probability", [s.first for s in scored])]
+    rows.append(("prior alone", [s.prior for s in scored]))
     for name, scores in rows:
         chosen = [int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None]
         lead = np.array([v[-1] - v[:-1].max() for v in scores])
@@ -123,7 +123,7 @@ def phrase_exact(model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[
         ids = tokenizer.segments(prompt_segments(task, shown.question, shown.documents))
         start = len(ids)
         while len(ids) < start + limit:
-            hidden, _, _ = model(torch.tensor([ids]))
+            hidden, *_ = model(torch.tensor([ids]))
             ids.append(int(model.logits(hidden[0, -1]).argmax()))
             if ids[-1] == tokenizer.segments([(TURN_END, True)])[0]:
                 break

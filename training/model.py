@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+POINTER_HEADS = 2
+
+
 @dataclass(frozen=True)
 class Shape:
     """Sizes of the model. Row widths are multiples of 32, which Q8_0 needs."""
@@ -55,7 +58,7 @@ class Block(nn.Module):
         self.ffn_down = nn.Linear(shape.feed_forward, shape.width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The new residual stream, and the first head's queries and keys (for the pointer loss)."""
+        """The new residual stream, and the queries and keys of two heads (for the pointer loss)."""
         normed = self.attn_norm(x)
         q, k, v = (layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.attn_q, self.attn_k, self.attn_v))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
@@ -63,7 +66,7 @@ class Block(nn.Module):
         x = x + self.attn_output(mixed.transpose(1, 2).flatten(2))
         normed = self.ffn_norm(x)
         x = x + self.ffn_down(F.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
-        return x, q[:, 0], k[:, 0]
+        return x, q[:, :POINTER_HEADS], k[:, :POINTER_HEADS]
 
 
 class Reader(nn.Module):
@@ -91,17 +94,18 @@ class Reader(nn.Module):
                 writes = name.endswith(("attn_output.weight", "ffn_down.weight"))
                 nn.init.normal_(parameter, std=0.03 / (2 * self.shape.layers) ** 0.5 if writes else 0.03)
 
-    def forward(self, ids: Tensor, pointer_layer: int = -2) -> tuple[Tensor, Tensor, Tensor]:
-        """Normed hidden states [rows, length, width]; queries and keys of one head of ``pointer_layer``."""
+    def forward(self, ids: Tensor, pointer_layer: int = -2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normed hidden states [rows, length, width]; what enters ``pointer_layer``; queries and keys of its first heads."""
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         x = self.token_embd(ids)
         wanted = pointer_layer % self.shape.layers
-        queries = keys = x
+        middle = queries = keys = x
         for number, block in enumerate(self.blk):
+            before = x
             x, q, k = block(x, cos, sin)
             if number == wanted:
-                queries, keys = q, k
-        return self.output_norm(x), queries, keys
+                middle, queries, keys = before, q, k
+        return self.output_norm(x), middle, queries, keys
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.token_embd.weight).float()

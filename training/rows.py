@@ -5,6 +5,7 @@ A row looks exactly like the runtime's prompt: the best sentences by lexical ove
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from importlib.resources import files
 from typing import Literal
 
 from fourcorners.grounding.evidence import Evidence, Sentence, documents_from
-from fourcorners.grounding.prior import PriorScores, lexical_prior
+from fourcorners.grounding.prior import lexical_prior
 
 from training.tokenizer import TURN_END, TURN_START, Segment, SegmentTokenizer
 
@@ -22,8 +23,9 @@ REFUSAL = "Unsure about answer"
 CONTEXT_TOKENS = 448
 """At most so many tokens a row, answer included; the runtime shows no more either."""
 
-FULL_WEIGHT_TOKENS = 4
-LATER_WEIGHT = 0.2
+LATER_WEIGHT = 0.15
+"""Weight of an answer token that the grammar forces anyhow."""
+POINTED_TOKENS = 5
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,32 @@ class Shown:
         return [sentence for document in self.documents for sentence in document]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A token at which the grammar leaves several ways: their tokens, the prior's log-mass of each, and the right one."""
+
+    at: int
+    tokens: tuple[int, ...]
+    prior: tuple[float, ...]
+    right: int
+
+
 @dataclass
 class Row:
-    """Token ids; ``targets`` are (position whose next token counts, weight); ``gold_span`` the tokens to look at."""
+    """Token ids of prompt and answer. Positions are those whose *next* token is predicted.
+
+    ``copies`` are (position, weight) of answer tokens, ``pointers`` (position, head, position that it should look at),
+    ``ends`` the last token of each shown sentence and ``starts`` the id of its first.
+    """
 
     ids: list[int]
-    targets: list[tuple[int, float]] = field(default_factory=list)
-    gold_span: tuple[int, int] = (0, 1)
-    sentence_ends: list[int] = field(default_factory=list)
+    prompt_length: int
+    choices: list[Choice] = field(default_factory=list)
+    copies: list[tuple[int, float]] = field(default_factory=list)
+    pointers: list[tuple[int, int, int]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    prior: tuple[float, ...] = ()
     gold: int = -1
 
 
@@ -79,13 +99,15 @@ def show(example: Example, limit: int, rng: random.Random | None = None) -> Show
     In training (``rng`` given) a gold sentence that fell out usually comes back in place of the last one, so that the
     reader learns from questions that share few words with their answer.
     """
-    found, scores = _ranked(example)
+    if example.removed:
+        example = _without_gold(example)
+    evidence = Evidence(example.question, documents_from(example.documents))
+    found = evidence.sentences
+    scores = lexical_prior(example.question, found)
     gold = next((i for i, sentence in enumerate(found) if _is_gold(sentence, example)), None)
     order = sorted(range(len(found)), key=lambda i: -scores.sentences[i])
-    if example.removed:
-        order = [i for i in order if i != gold and not (example.answer and example.answer in found[i].text)]
     kept = order[:limit]
-    if gold in order[limit:] and gold is not None and rng is not None and rng.random() < 0.8:
+    if gold is not None and gold not in kept and rng is not None and rng.random() < 0.8:
         kept[-1] = gold
     kept.sort()
     documents = [tuple(found[i].text for i in kept if found[i].document == n) for n in range(len(example.documents))]
@@ -94,13 +116,21 @@ def show(example: Example, limit: int, rng: random.Random | None = None) -> Show
     return Shown(example.question, tuple(d for d in documents if d), place, example.answer if place is not None else "", prior)
 
 
-def _ranked(example: Example) -> tuple[tuple[Sentence, ...], PriorScores]:
-    evidence = Evidence(example.question, documents_from(example.documents))
-    return evidence.sentences, lexical_prior(example.question, evidence.sentences)
-
-
 def _is_gold(sentence: Sentence, example: Example) -> bool:
     return example.gold is not None and sentence.document == example.gold[0] and sentence.start <= example.gold[1] < sentence.end
+
+
+def _without_gold(example: Example) -> Example:
+    """The example with the gold sentence, and others that hold the answer's words, cut out of its documents."""
+    documents = []
+    for number, text in enumerate(example.documents):
+        evidence = Evidence(example.question, documents_from([text]))
+        for sentence in reversed(evidence.sentences):
+            gold = example.gold is not None and example.gold[0] == number and sentence.start <= example.gold[1] < sentence.end
+            if gold or (example.answer and example.answer in sentence.text):
+                text = text[: sentence.start] + text[sentence.end :].lstrip(" ")
+        documents.append(text)
+    return Example(example.question, tuple(documents), None, "")
 
 
 def prompt_segments(task: Task, question: str, documents: Sequence[Sequence[str]]) -> list[Segment]:
@@ -123,31 +153,60 @@ def prompt_segments(task: Task, question: str, documents: Sequence[Sequence[str]
 
 
 def build_row(tokenizer: SegmentTokenizer, shown: Shown, task: Task) -> Row:
-    """Ids and loss weights of one example. Only tokens of the answer carry the main loss."""
-    segments = prompt_segments(task, shown.question, shown.documents)
-    by_text = {"\n".join(document): document for document in shown.documents}
-    row = Row([], gold=-1 if shown.gold is None else shown.gold)
+    """Ids and what each position should learn, for one example."""
     spans: list[tuple[int, int]] = []
-    for text, is_control in segments:
-        if not is_control and text in by_text:
-            start = len(row.ids)
-            for sentence in by_text[text]:
-                ids = tokenizer.text(sentence)
-                spans.append((start, start + len(ids)))
-                start += len(ids) + 1
-        row.ids.extend(tokenizer.segments([(text, is_control)]))
-    answer = _target(shown, task)
-    answer_ids = tokenizer.segments([(answer, False), (TURN_END, True)])
-    first = len(row.ids) - 1
-    row.ids.extend(answer_ids)
-    row.targets = [
-        (first + i, 1.0 if i < FULL_WEIGHT_TOKENS or task == "phrase" or shown.gold is None else LATER_WEIGHT)
-        for i in range(len(answer_ids))
-    ]
-    row.sentence_ends = [end for _, end in spans]
-    if shown.gold is not None and shown.gold < len(spans):
-        row.gold_span = spans[shown.gold]
+    ids: list[int] = []
+    by_text = {"\n".join(document): document for document in shown.documents}
+    for text, is_control in prompt_segments(task, shown.question, shown.documents):
+        start = len(ids)
+        for sentence in () if is_control else by_text.get(text, ()):
+            length = len(tokenizer.text(sentence))
+            spans.append((start, start + length))
+            start += length + 1
+        ids.extend(tokenizer.segments([(text, is_control)]))
+    answer = tokenizer.segments([(_target(shown, task), False), (TURN_END, True)])
+    row = Row(ids + answer, len(ids), prior=shown.prior, gold=-1 if shown.gold is None else shown.gold)
+    if len(spans) == len(shown.sentences):
+        row.ends, row.starts = [end - 1 for _, end in spans], [row.ids[start] for start, _ in spans]
+    first = len(ids) - 1
+    if task == "sentence":
+        row.choices = _choices(tokenizer, shown, first)
+    chosen = {choice.at for choice in row.choices}
+    weight = LATER_WEIGHT if task == "sentence" else 1.0
+    row.copies = [(first + i, weight) for i in range(len(answer)) if first + i not in chosen]
+    row.pointers = _pointers(row, spans, first, len(answer) if task == "sentence" else 1)
     return row
+
+
+def branches(tokenizer: SegmentTokenizer, shown: Shown) -> list[list[int]]:
+    """Token ids of each shown sentence, then of the refusal, each with the end of turn."""
+    return [tokenizer.segments([(text, False), (TURN_END, True)]) for text in (*shown.sentences, REFUSAL)]
+
+
+def _choices(tokenizer: SegmentTokenizer, shown: Shown, first: int) -> list[Choice]:
+    """The forks on the way to the right answer."""
+    ways = branches(tokenizer, shown)
+    right = ways[shown.gold if shown.gold is not None else -1]
+    choices = []
+    for depth in range(len(right)):
+        mass: dict[int, float] = {}
+        for way, prior in zip(ways, shown.prior, strict=True):
+            if len(way) > depth and way[:depth] == right[:depth]:
+                mass[way[depth]] = math.log(math.exp(mass[way[depth]]) + math.exp(prior)) if way[depth] in mass else prior
+        if len(mass) < 2:
+            break
+        tokens = tuple(mass)
+        choices.append(Choice(first + depth, tokens, tuple(mass.values()), tokens.index(right[depth])))
+    return choices
+
+
+def _pointers(row: Row, spans: Sequence[tuple[int, int]], first: int, answer_length: int) -> list[tuple[int, int, int]]:
+    """Where to look: at the end of the right sentence first (token 0 on refusal), then at each token that is copied."""
+    if row.gold < 0 or row.gold >= len(spans):
+        return [(first, 0, 0)]
+    start, end = spans[row.gold]
+    copied = min(POINTED_TOKENS, answer_length, end - start)
+    return [(first, 0, end - 1)] + [(first + i, 1, start + i) for i in range(1, copied)]
 
 
 def _target(shown: Shown, task: Task) -> str:

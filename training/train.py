@@ -29,7 +29,9 @@ from training.tokenizer import SegmentTokenizer, train_tokenizer
 WARM_UP_STEPS = 100
 DECAY_SHARE = 0.4
 CHECKPOINT_SECONDS = 120.0
-REPORT_STEPS = 50
+REPORT_STEPS = 100
+LOSSES = {"choice": 1.0, "inside": 0.1, "copy": 0.4, "context": 0.1, "pointer": 0.2, "relevance": 0.5, "start": 0.1}
+"""Losses and their weights; what each is, see ``losses``."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,9 +43,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--lr", type=float, default=4e-3, help="peak rate of the matrices (Muon)")
     parser.add_argument("--embedding-lr", type=float, default=3e-3, help="peak rate of embeddings and norms (AdamW)")
-    parser.add_argument("--context-loss", type=float, default=0.1, help="weight of the language-model loss on the context")
-    parser.add_argument("--context-share", type=float, default=0.15, help="share of context positions that it looks at")
-    parser.add_argument("--pointer-loss", type=float, default=0.3, help="weight of the attention loss")
+    parser.add_argument("--weights", type=float, nargs=len(LOSSES), default=list(LOSSES.values()), help=f"of {', '.join(LOSSES)}")
+    parser.add_argument("--context-share", type=float, default=0.1, help="share of prompt positions for the context loss")
     parser.add_argument("--squad-share", type=float, default=0.6)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--layers", type=int, default=6)
@@ -66,32 +67,63 @@ def keep_freed_memory() -> None:
         mallopt(option, 2**31 - 1)
 
 
+class Helpers(nn.Module):
+    """Heads that only training has: they teach the end of a sentence how relevant it is and how it began."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
+        self.relevance = nn.Linear(width, 1)
+        self.start = nn.Linear(width, width, bias=False)
+
+    def forward(self, model: Reader, middle: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        ends = self.norm(middle.flatten(0, 1)[batch.end_at])
+        scores = self.relevance(ends).squeeze(-1).float()
+        relevance = F.cross_entropy(F.pad(scores, (0, 1)) + batch.end_prior, batch.end_gold)
+        used = batch.end_prior[:, :-1].isfinite()
+        start = F.cross_entropy(model.logits(self.start(ends[used])), batch.end_start[used])
+        return relevance, start
+
+
+def choice_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """At each fork: the right way under model *and* lexical prior, and the mass that falls on any allowed way.
+
+    The prior is in the loss because it is in the runtime's score: the model learns what words alone do not tell.
+    """
+    allowed = logits.gather(1, batch.choice_tokens)
+    right = F.cross_entropy(allowed + batch.choice_prior, batch.choice_right)
+    inside = allowed.masked_fill(batch.choice_prior == -torch.inf, -torch.inf).logsumexp(-1)
+    return right, (logits.logsumexp(-1) - inside).mean()
+
+
 def pointer_loss(queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
-    """How little of one head's attention goes from the first answer tokens to the gold sentence (to token 0 on refusal)."""
-    q, k = queries[batch.pointer_row, batch.pointer_at], keys[batch.pointer_row]
+    """How little of a head's attention goes where it should."""
+    q = queries[batch.point_row, batch.point_head, batch.point_from]
+    k = keys[batch.point_row, batch.point_head]
     scores = torch.einsum("nd,ntd->nt", q, k).float() / q.shape[-1] ** 0.5
     columns = torch.arange(scores.shape[1], device=scores.device)
-    scores = scores.masked_fill(columns > batch.pointer_at[:, None], -torch.inf)
-    gold = scores.masked_fill(~batch.pointer_gold, -torch.inf).logsumexp(-1)
-    return (scores.logsumexp(-1) - gold).mean()
+    return F.cross_entropy(scores.masked_fill(columns > batch.point_from[:, None], -torch.inf), batch.point_to)
 
 
-def losses(model: Reader, trunk: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Answer, context and pointer loss of one batch, each a mean in nats."""
-    hidden, queries, keys = trunk(batch.ids)
+def losses(model: Reader, helpers: Helpers, trunk: nn.Module, batch: Batch) -> Tensor:
+    """The losses of LOSSES of one batch, each a mean in nats."""
+    hidden, middle, queries, keys = trunk(batch.ids)
     flat = hidden.flatten(0, 1)
-    logits = model.logits(flat[torch.cat((batch.answer_at, batch.context_at))])
-    nexts = torch.cat((batch.answer_next, batch.context_next))
-    each = F.cross_entropy(logits, nexts, reduction="none")
-    answers = len(batch.answer_at)
-    answer = (each[:answers] * batch.answer_weight).sum() / batch.answer_weight.sum()
-    return answer, each[answers:].mean(), pointer_loss(queries, keys, batch)
+    logits = model.logits(flat[torch.cat((batch.choice_at, batch.copy_at, batch.context_at))])
+    of_choices, of_copies, of_context = logits.split([len(batch.choice_at), len(batch.copy_at), len(batch.context_at)])
+    right, inside = choice_loss(of_choices, batch)
+    copies = F.cross_entropy(of_copies, batch.copy_next, reduction="none")
+    copy = (copies * batch.copy_weight).sum() / batch.copy_weight.sum()
+    context = F.cross_entropy(of_context, batch.context_next)
+    relevance, start = helpers(model, middle, batch)
+    return torch.stack((right, inside, copy, context, pointer_loss(queries, keys, batch), relevance, start))
 
 
-def optimisers(model: Reader, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
+def optimisers(model: Reader, helpers: Helpers, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for embeddings and norms."""
     matrices = [p for p in model.blk.parameters() if p.ndim == 2]
     others = [p for name, p in model.named_parameters() if p.ndim == 1 or name.startswith("token_embd")]
+    others += list(helpers.parameters())
     return [
         torch.optim.Muon(matrices, lr=options.lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=options.embedding_lr, betas=(0.9, 0.98), weight_decay=0.01),
@@ -139,7 +171,9 @@ class Trainer:
         self.draw = mixture.row_source(self.tokenizer, found)
         shape = Shape(options.vocabulary, options.width, options.layers, options.heads, options.feed_forward)
         self.model = Reader(shape).to(self.device)
-        self.optimisers = optimisers(self.model, options)
+        self.helpers = Helpers(options.width).to(self.device)
+        self.weights = torch.tensor(options.weights, device=self.device)
+        self.optimisers = optimisers(self.model, self.helpers, options)
         self.step, self.seconds = 0, 0.0
         if options.resume:
             self._load()
@@ -148,7 +182,7 @@ class Trainer:
         trunk = self.model if self.options.no_compile else torch.compile(self.model, dynamic=False)
         stream = batches(self.draw, self.options.seed + self.step, self.options.batch_tokens, self.options.context_share)
         started, budget = time.monotonic() - self.seconds, self.options.minutes * 60
-        saved, tokens, sums = self.seconds, 0, torch.zeros(3)
+        counted, saved, tokens, sums = time.monotonic(), self.seconds, 0, torch.zeros(len(LOSSES))
         for batch in stream:
             self.seconds = time.monotonic() - started
             if self.seconds >= budget:
@@ -157,13 +191,13 @@ class Trainer:
             tokens += batch.ids.numel()
             self.step += 1
             if self.step % REPORT_STEPS == 0:
-                answer, context, pointer = (sums / REPORT_STEPS).tolist()
-                print(f"step {self.step} {self.seconds / 60:.1f} min answer {answer:.3f} context {context:.3f} "
-                      f"pointer {pointer:.3f} {tokens / (time.monotonic() - started - saved):,.0f} tokens/s", flush=True)
+                shown = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, (sums / REPORT_STEPS).tolist(), strict=True))
+                print(f"step {self.step} {self.seconds / 60:.1f} min {shown} {tokens / (time.monotonic() - counted):,.0f} tokens/s", flush=True)
+                tokens, counted = 0, time.monotonic()
                 sums.zero_()
             if self.seconds - saved > CHECKPOINT_SECONDS:
                 self._save()
-                saved, tokens = self.seconds, 0
+                saved = self.seconds
         self._save()
 
     def _step(self, trunk: nn.Module, batch: Batch, done: float) -> Tensor:
@@ -172,17 +206,17 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         with torch.autocast(self.device.type, torch.bfloat16):
-            answer, context, pointer = losses(self.model, trunk, batch)
-        (answer + self.options.context_loss * context + self.options.pointer_loss * pointer).backward()
+            found = losses(self.model, self.helpers, trunk, batch)
+        (found * self.weights).sum().backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad()
-        return torch.stack((answer, context, pointer)).detach().float().cpu()
+        return found.detach().float().cpu()
 
     def _save(self) -> None:
         save(self.options.out / "checkpoint.pt", {
-            "shape": self.model.shape.to_dict(), "model": self.model.state_dict(), "step": self.step, "seconds": self.seconds,
+            "shape": self.model.shape.to_dict(), "model": self.model.state_dict(), "helpers": self.helpers.state_dict(), "step": self.step, "seconds": self.seconds,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "options": {key: str(value) for key, value in vars(self.options).items()},
         })
@@ -190,6 +224,7 @@ class Trainer:
     def _load(self) -> None:
         state = torch.load(self.options.out / "checkpoint.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
+        self.helpers.load_state_dict(state["helpers"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]

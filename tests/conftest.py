@@ -1,0 +1,78 @@
+"""Fixtures for all tests. The bundled reader is loaded once; no test sees the developer's environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fourcorners.engine.runner import Runner
+from fourcorners.engine.vocabulary import Vocabulary
+from fourcorners.llms import init_llm
+from fourcorners.llms.llama_cpp import LlamaCpp
+from fourcorners.models import reader_path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile(
+    "core", max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=_quiet
+)
+settings.register_profile("search", max_examples=400, deadline=None, database=None, suppress_health_check=_quiet)
+settings.load_profile("core")  # pytest --hypothesis-profile=search looks further, at random
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No variable of ours or Python's from outside, and an empty working directory (no ``.env``)."""
+    for name in list(os.environ):
+        if name.startswith(("FOURCORNERS_", "PYTHON")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(scope="session")
+def bundled_llm() -> Iterator[LlamaCpp]:
+    """The bundled reader, loaded once for all tests; close none but your own."""
+    llm = init_llm("bundled")
+    assert isinstance(llm, LlamaCpp)
+    yield llm
+    llm.close()
+
+
+@pytest.fixture
+def own_llm() -> Iterator[LlamaCpp]:
+    """A bundled reader for this test alone, which may break or close it."""
+    llm = init_llm("bundled")
+    assert isinstance(llm, LlamaCpp)
+    yield llm
+    llm.close()
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    """A runner of its own on the bundled reader."""
+    made = Runner(reader_path())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def vocabulary(bundled_llm: LlamaCpp) -> Vocabulary:
+    """The bundled reader's vocabulary."""
+    return bundled_llm._engine.runner.vocabulary
+
+
+@pytest.fixture(scope="session")
+def vocabulary_folder() -> Path:
+    """Vocabulary-only GGUFs of a dozen model families (extras only): fetched once, or from ``VOCABULARIES``."""
+    if given := os.environ.get("VOCABULARIES"):
+        return Path(given)
+    folder = ROOT / ".cache" / "vocabularies"
+    subprocess.run([sys.executable, ROOT / "scripts" / "fetch_vocabularies.py", folder], check=True, timeout=300)
+    return folder

@@ -1,0 +1,49 @@
+import pytest
+from hypothesis import given
+
+from fourcorners.grounding.words import fold, folded_words, function_words, guess_language, stem
+from tests.support import texts
+
+
+@given(texts)
+def test_any_text_can_be_folded_and_stemmed(text: str) -> None:
+    for word in folded_words(text):
+        assert word == fold(word) or fold(word)  # folding goes on to work on what it made
+        assert isinstance(stem(word, "english"), str)
+
+
+def test_case_and_accents_do_not_count() -> None:
+    assert folded_words("CAFÉ Cafe\u0301 café") == ["cafe"] * 3
+
+
+def test_a_number_with_separators_is_one_word() -> None:
+    assert folded_words("It was $1,200.50 at 6:40.") == ["it", "was", "1,200.50", "at", "6:40"]
+
+
+def test_the_possessive_is_no_word() -> None:
+    assert folded_words("the ferry's and the ferry’s") == ["the", "ferry", "and", "the", "ferry"]
+
+
+def test_inflected_forms_share_a_stem() -> None:
+    assert stem("leaves", "english") == stem("leave", "english")
+    assert stem("word", "klingon") == "word"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("what is the best year of all time", "english"),
+        ("comment tu t'appelle", "french"),
+        ("wie heißt du und was ist das", "german"),
+        ("1986", None),
+        ("", None),
+    ],
+)
+def test_function_words_tell_the_language(text: str, language: str | None) -> None:
+    assert guess_language(folded_words(text)) == language
+
+
+def test_function_words_are_listed_as_stems() -> None:
+    assert "the" in function_words("english")
+    assert "ferry" not in function_words("english")
+    assert function_words("klingon") == frozenset()
