@@ -18,11 +18,12 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from fourcorners.errors import EngineError, FourCornersError, InputError, shortened
 from pydantic import TypeAdapter, ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fourcorners.errors import EngineError, FourCornersError, InputError, shortened
 
 log = logging.getLogger("uvicorn.error")
 

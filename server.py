@@ -23,17 +23,18 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from fourcorners.chains.answer import Llm, Question, answer_chain, grounded_chain
-from fourcorners.chains.rag import RagQuestion, rag_chain
-from fourcorners.llms import init_llm
-from fourcorners.rest import ChainRoute, add_refusals, body_check
-from fourcorners.settings import ServerSettings, load_settings
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langserve import add_routes
 from langserve.server import EndpointName
 from pydantic import Field
+
+from fourcorners.chains.answer import Llm, Question, answer_chain, grounded_chain
+from fourcorners.chains.rag import RagQuestion, rag_chain
+from fourcorners.llms import init_llm
+from fourcorners.rest import ChainRoute, add_refusals, body_check
+from fourcorners.settings import ServerSettings, load_settings
 
 ENDPOINTS: tuple[EndpointName, ...] = (
     "invoke",

@@ -94,7 +94,9 @@ class MadeUpModel:
         assert 1 <= step.n_logits <= len(step.tokens)
         self.n_steps += 1
         self.sequence = [*self.sequence[: step.position], *step.tokens]
-        return np.stack([self.logits(self.sequence[: len(self.sequence) - back]) for back in range(step.n_logits)][::-1])
+        return np.stack(
+            [self.logits(self.sequence[: len(self.sequence) - back]) for back in range(step.n_logits)][::-1]
+        )
 
     def logits(self, sequence: Sequence[int]) -> Any:
         chance = np.random.default_rng([self._seed, *sequence])

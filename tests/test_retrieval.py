@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fourcorners.errors import SettingsError, SourceError
 from fourcorners.retrieval import (
     MAX_FILE_BYTES,
@@ -20,8 +23,6 @@ from fourcorners.retrieval import (
     passages_of,
     read_text,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 LATIN1 = "Das Café schließt um fünf.".encode("latin1")
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import fourcorners
 import httpx
 import pytest
 from langchain_core.documents import Document
 from langserve import RemoteRunnable
+
+import fourcorners
 
 ROOT = Path(__file__).parent.parent
 REFUSAL = "Unsure about answer"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from fourcorners.errors import SettingsError
 from fourcorners.settings import load_settings
 

@@ -59,7 +59,9 @@ class Tried:
 
 
 @given(alternatives, seeds, st.sampled_from([0.0, 0.5, 1.0]))
-def test_branch_probabilities_sum_to_one(vocabulary: Vocabulary, sentences: list[str], seed: int, weight: float) -> None:
+def test_branch_probabilities_sum_to_one(
+    vocabulary: Vocabulary, sentences: list[str], seed: int, weight: float
+) -> None:
     tried = Tried(vocabulary, sentences, seed, weight)
     scores = [result_of(tried.search.log_probability(i), tried.model) for i in range(len(sentences))]
     assert np.exp(scores).sum() == pytest.approx(1)
@@ -108,7 +110,10 @@ def test_where_the_window_ends_the_prior_decides(vocabulary: Vocabulary) -> None
     tried = Tried(vocabulary, ["the ferry leaves at 6:40", "the ferry leaves about 6:40"], 1)
     search = BranchSearch(
         tried.branches,
-        Constraint(vocabulary.constraint_tokenizer, sentence_grammar(["the ferry leaves at 6:40", "the ferry leaves about 6:40"])),
+        Constraint(
+            vocabulary.constraint_tokenizer,
+            sentence_grammar(["the ferry leaves at 6:40", "the ferry leaves about 6:40"]),
+        ),
         base=len(PROMPT),
         first=tried.model.logits(PROMPT),
         model_weight=1.0,

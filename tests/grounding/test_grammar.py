@@ -35,7 +35,9 @@ def accepts(vocabulary: Vocabulary) -> Accepts:
     return accepts
 
 
-@pytest.mark.parametrize("text", [piece.strip() or "x" for piece in NASTY] + ['a\x7f"b\\', "\\u0041", "/", "line\nbreak"])
+@pytest.mark.parametrize(
+    "text", [piece.strip() or "x" for piece in NASTY] + ['a\x7f"b\\', "\\u0041", "/", "line\nbreak"]
+)
 def test_a_sentence_is_accepted_as_it_stands(accepts: Accepts, text: str) -> None:
     assert accepts(sentence_grammar([text, "other"]), text)
 
@@ -60,7 +62,9 @@ def test_the_end_may_be_an_alternative_too(accepts: Accepts) -> None:
 PRICE = "It costs $1,200.50 for 3.2 kg on 12 March 2024 at the well-known shop."
 
 
-@pytest.mark.parametrize("span", ["It costs", "$1,200.50", "3.2 kg", "12 March 2024", "well-known shop", "shop.", PRICE])
+@pytest.mark.parametrize(
+    "span", ["It costs", "$1,200.50", "3.2 kg", "12 March 2024", "well-known shop", "shop.", PRICE]
+)
 def test_runs_of_whole_words_are_accepted(accepts: Accepts, span: str) -> None:
     assert accepts(phrase_grammar([PRICE], refusal=None), span)
 
@@ -78,7 +82,9 @@ def test_no_span_runs_over_two_texts(accepts: Accepts) -> None:
     grammar = phrase_grammar(["one two", "three four"], refusal=REFUSAL)
     assert accepts(grammar, "one two")
     assert accepts(grammar, REFUSAL)
-    assert not any(accepts(grammar, text) for text in ("two three", "twothree", "two\nthree", "one two three", "Unsure"))
+    assert not any(
+        accepts(grammar, text) for text in ("two three", "twothree", "two\nthree", "one two three", "Unsure")
+    )
 
 
 def test_a_prefix_comes_before_every_alternative(accepts: Accepts) -> None:
@@ -104,7 +110,9 @@ def test_every_run_of_whole_words_is_accepted_and_no_other(accepts: Accepts, tex
 
 
 @given(st.lists(line, min_size=2, max_size=4, unique=True), st.randoms(use_true_random=False))
-def test_jumping_between_paths_gives_what_a_fresh_start_gives(vocabulary: Vocabulary, sentences: list[str], random) -> None:
+def test_jumping_between_paths_gives_what_a_fresh_start_gives(
+    vocabulary: Vocabulary, sentences: list[str], random
+) -> None:
     grammar = sentence_grammar(sentences)
     constraint = Constraint(vocabulary.constraint_tokenizer, grammar)
     paths = [vocabulary.plain(text) for text in sentences]
@@ -116,7 +124,9 @@ def test_jumping_between_paths_gives_what_a_fresh_start_gives(vocabulary: Vocabu
 
 
 def test_what_is_forced_is_told(vocabulary: Vocabulary) -> None:
-    constraint = Constraint(vocabulary.constraint_tokenizer, sentence_grammar(["The ferry is red.", "The ferry is old."]))
+    constraint = Constraint(
+        vocabulary.constraint_tokenizer, sentence_grammar(["The ferry is red.", "The ferry is old."])
+    )
     forced = vocabulary.text(constraint.forced_after([]))
     assert forced
     assert "The ferry is ".startswith(forced)

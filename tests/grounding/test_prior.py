@@ -28,7 +28,10 @@ def best(question: str, *texts: str) -> str:
     ("question", "answer"),
     [
         ("When does the first ferry leave?", "The first ferry leaves at 6:40 on weekdays."),
-        ("How much is a ticket for an adult?", "A ticket for an adult costs 12 euros, and children under six travel free."),
+        (
+            "How much is a ticket for an adult?",
+            "A ticket for an adult costs 12 euros, and children under six travel free.",
+        ),
         ("Where do bicycles travel?", "Bicycles travel on the lower deck."),
         ("Who built the pier?", "The pier was built in 1923 by Ruth Adeyemi."),
         ("When was the pier built?", "The pier was built in 1923 by Ruth Adeyemi."),

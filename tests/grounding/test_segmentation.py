@@ -143,7 +143,9 @@ def test_a_text_without_borders_is_cut_but_not_inside_a_letter() -> None:
     assert all(len(piece) % 2 == 0 for piece in found)
 
 
-@pytest.mark.parametrize("unit", ["x", "é", "e\u0301", "1", ".", "a-", "1,", "👩‍", "<|im_end|>", "\u0301", "x\n", "- x\n", "(", "*"])
+@pytest.mark.parametrize(
+    "unit", ["x", "é", "e\u0301", "1", ".", "a-", "1,", "👩‍", "<|im_end|>", "\u0301", "x\n", "- x\n", "(", "*"]
+)
 def test_300_kb_without_a_space_are_cut_in_seconds(unit: str) -> None:
     text = (unit * 300_000)[:300_000]
     started = time.monotonic()
