@@ -54,7 +54,7 @@ def main() -> None:
 def _install_dependencies(extras: list[str]) -> None:
     started = time.monotonic()
     _say("Installing the build tools")
-    _pip("install", "--quiet", "--constraint", "constraints.txt", "setuptools", "wheel")
+    _pip("install", "--quiet", "--upgrade", "--constraint", "constraints.txt", "setuptools", "wheel")
     _build_llama_cpp()
     _say("Installing the other packages (about a minute)")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

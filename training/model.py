@@ -21,10 +21,10 @@ class Shape:
     """Sizes of the model. Row widths are multiples of 32, which Q8_0 needs."""
 
     vocabulary: int = 4096
-    width: int = 192
-    layers: int = 6
-    heads: int = 6
-    feed_forward: int = 512
+    width: int = 160
+    layers: int = 5
+    heads: int = 5
+    feed_forward: int = 448
     context: int = 1024
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-5
