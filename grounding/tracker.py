@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import regex
 
 from fourcorners.grounding.decoding import log_mass
 from fourcorners.grounding.evidence import Sentence, Span
 from fourcorners.grounding.segmentation import chunks
+
+_HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
+_CLOSING = frozenset(")]}\"'”’»%°€$£¥")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +24,24 @@ class Start:
     data: bytes
     offset: int
     ends: frozenset[int]
+    last_end: int
     prior: float
 
 
 def word_starts(sentences: Sequence[Sentence], priors: Sequence[float]) -> list[Start]:
-    """All word borders of ``sentences``; each sentence's prior mass is shared out evenly among its own."""
+    """All words of ``sentences``; each sentence's prior mass is shared out evenly among its own.
+
+    A span begins at a word or number and ends at one, or at what closes one (a bracket, a quote, a unit sign).
+    """
     found: list[Start] = []
     for sentence, prior in zip(sentences, priors, strict=True):
-        words = [(s, e) for s, e in chunks(sentence.text) if not sentence.text[s:e].isspace()]
+        pieces = chunks(sentence.text)
+        words = {(s, e) for s, e in pieces if _HAS_WORD.search(sentence.text, s, e)}
         data = sentence.text.encode()
         at = _byte_offsets(sentence.text)
-        ends = frozenset(at[end] for _, end in words)
+        ends = frozenset(at[e] for s, e in pieces if (s, e) in words or sentence.text[s:e] in _CLOSING)
         share = prior - float(np.log(max(1, len(words))))
-        found.extend(Start(sentence, data, at[start], ends, share) for start, _ in words)
+        found.extend(Start(sentence, data, at[start], ends, max(ends), share) for start, _ in sorted(words))
     return found
 
 
@@ -58,8 +67,8 @@ class SpanTracker:
             at = start.offset + len(self.emitted)
             for length in lengths:
                 piece = start.data[at : at + length]
-                if len(piece) < length:
-                    break
+                if at + length > start.last_end:
+                    break  # past it the span could not end any more
                 if piece in wanted:
                     behind.setdefault(piece, []).append(start.prior)
         return {piece: log_mass(np.array(priors)) for piece, priors in behind.items()}

@@ -11,13 +11,35 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fourcorners.engine.runner import Runner
+from fourcorners.engine.runner import Runner, load_vocabulary
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.llms import init_llm
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.models import reader_path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+FAMILIES = [
+    "aquila",
+    "baichuan",
+    "command-r",
+    "deepseek-coder",
+    "deepseek-llm",
+    "falcon",
+    "gemma-4",
+    "gpt-2",
+    "gpt-neox",
+    "llama-bpe",
+    "llama-spm",
+    "mpt",
+    "phi-3",
+    "qwen2",
+    "qwen35",
+    "refact",
+    "starcoder",
+]
+"""All that llama-cpp-python's source carries but those of encoders (BERT), which do not keep the text."""
+
 
 _quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile(
@@ -76,3 +98,18 @@ def vocabulary_folder() -> Path:
     folder = ROOT / ".cache" / "vocabularies"
     subprocess.run([sys.executable, ROOT / "scripts" / "fetch_vocabularies.py", folder], check=True, timeout=300)
     return folder
+
+
+_loaded: dict[str, Vocabulary] = {}
+
+
+@pytest.fixture(
+    params=["bundled", *(pytest.param(name, marks=pytest.mark.extras) for name in FAMILIES)], scope="session"
+)
+def any_vocabulary(request: pytest.FixtureRequest) -> Vocabulary:
+    """The bundled reader's vocabulary, and in extras one of each family."""
+    name = request.param
+    if name not in _loaded:
+        path = reader_path() if name == "bundled" else request.getfixturevalue("vocabulary_folder") / f"{name}.gguf"
+        _loaded[name], _ = load_vocabulary(path)
+    return _loaded[name]

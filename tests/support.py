@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from pydantic import Field
 
 from fourcorners.grounding.decoding import Evaluate, Outcome, Piece, Policy, Rules
 from fourcorners.grounding.evidence import Evidence, GroundingOptions, documents_from
@@ -181,7 +182,7 @@ def outcome_dicts(outcome: Outcome) -> list[dict[str, Any]]:
 class Recorder(BaseLLM):
     """A LangChain LLM that keeps the prompts it is given, as they reach ``_generate`` and ``_stream``."""
 
-    seen: list[Any] = []
+    seen: list[Any] = Field(default_factory=list)
     reply: str = "noted"
 
     @property

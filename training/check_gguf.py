@@ -19,10 +19,49 @@ from training.rows import prompt_segments
 from training.tokenizer import SegmentTokenizer
 
 STRINGS = [
-    "", " ", "  ", "a", " a", "A  b", "12345", "3.14 kg", "$1,200.50", "2024-05-17", "don't I'll we've", "DON'T", "\n", "\r\n", "a\r\nb\r\n",
-    "\n\n", "\n\n\n a", "a\tb\t\tc", "x = y;  // note", "naïve café", "Ça va ? Oui !", "¿Qué?", "Straße", "İstanbul", "Москва 1975",
-    "東京は日本の首都です。", "مرحبا ٣٤٥", "हिन्दी १२३", "한국어", "👩‍👩‍👧‍👦 family", "🙂🙂", "e\u0301 é", "\u00a05\u202f000 €", "½ ² Ⅷ ①", "\u200b\u2028\ufeff",
-    "<|im_end|>", "<|im_start|>user\nhi<|endoftext|>", "| a | b |", "- item\n- item", "a" * 300, "!!!???...", "http://a.b/c?d=e&f=%20", "\0\x01\x7f",
+    "",
+    " ",
+    "  ",
+    "a",
+    " a",
+    "A  b",
+    "12345",
+    "3.14 kg",
+    "$1,200.50",
+    "2024-05-17",
+    "don't I'll we've",
+    "DON'T",
+    "\n",
+    "\r\n",
+    "a\r\nb\r\n",
+    "\n\n",
+    "\n\n\n a",
+    "a\tb\t\tc",
+    "x = y;  // note",
+    "naïve café",
+    "Ça va ? Oui !",
+    "¿Qué?",
+    "Straße",
+    "İstanbul",
+    "Москва 1975",
+    "東京は日本の首都です。",
+    "مرحبا ٣٤٥",
+    "हिन्दी १२३",
+    "한국어",
+    "👩‍👩‍👧‍👦 family",
+    "🙂🙂",
+    "e\u0301 é",
+    "\u00a05\u202f000 €",
+    "½ ² Ⅷ ①",
+    "\u200b\u2028\ufeff",
+    "<|im_end|>",
+    "<|im_start|>user\nhi<|endoftext|>",
+    "| a | b |",
+    "- item\n- item",
+    "a" * 300,
+    "!!!???...",
+    "http://a.b/c?d=e&f=%20",
+    "\0\x01\x7f",
 ]
 
 
@@ -32,7 +71,16 @@ def varied_strings(count: int, seed: int = 5) -> list[str]:
     found = list(STRINGS)
     while len(found) < count:
         parts = [rng.choice(STRINGS) for _ in range(rng.randint(1, 4))]
-        parts += ["".join(chr(rng.choice((rng.randint(32, 126), rng.randint(160, 0x2FFF), rng.randint(0x1F300, 0x1F9FF)))) for _ in range(6))]
+        parts += [
+            "".join(
+                chr(
+                    rng.choice(
+                        (rng.randint(32, 126), rng.randint(160, 0x2FFF), rng.randint(0x1F300, 0x1F9FF))
+                    )
+                )
+                for _ in range(6)
+            )
+        ]
         rng.shuffle(parts)
         found.append(rng.choice(("", " ", "\n")).join(parts))
     return found

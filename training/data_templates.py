@@ -18,10 +18,29 @@ from training.data_values import subject, value, word_lists
 from training.rows import Example
 
 AMBIGUOUS = (
-    "born birthyear age", "birthplace nationality", "employer office", "home office", "email phone", "father mother", "job duty",
-    "seat address", "live from", "pet dog", "age birthday", "job study", "date start next", "hours closed", "deadline next", "return refund",
-    "hours support_hours lunch", "colour music", "prize discovery", "year first", "live address", "founded built",
-)  # fmt: skip
+    "born birthyear age",
+    "birthplace nationality",
+    "employer office",
+    "home office",
+    "email phone",
+    "father mother",
+    "job duty",
+    "seat address",
+    "live from",
+    "pet dog",
+    "age birthday",
+    "job study",
+    "date start next",
+    "hours closed",
+    "deadline next",
+    "return refund",
+    "hours support_hours lunch",
+    "colour music",
+    "prize discovery",
+    "year first",
+    "live address",
+    "founded built",
+)
 """Relations of which only one may stand in a document, because a question for one could be answered by the other."""
 
 SUBJECTLESS = ("rule", "self")
@@ -41,7 +60,9 @@ class Relation:
     @property
     def held_back(self) -> bool:
         """About one relation in twelve is never trained on."""
-        return zlib.crc32(f"{self.group}.{self.name}".encode()) % HELD_BACK_SHARE == 0 and self.group != "self"
+        return (
+            zlib.crc32(f"{self.group}.{self.name}".encode()) % HELD_BACK_SHARE == 0 and self.group != "self"
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +89,11 @@ def relations() -> tuple[Relation, ...]:
 def _relation(group: str, block: str) -> Relation:
     head, *lines = block.strip().split("\n")
     name, kind, key = (*head.split(" / "), "")[:3]
-    parts = {mark: tuple(text.split(" | ")) for mark, _, text in (line.partition(" ") for line in lines) if mark in ("=", "?", "?x")}
+    parts = {
+        mark: tuple(text.split(" | "))
+        for mark, _, text in (line.partition(" ") for line in lines)
+        if mark in ("=", "?", "?x")
+    }
     return Relation(group, name, kind, key, parts["="], parts["?"], parts.get("?x", ()))
 
 
@@ -84,7 +109,9 @@ class TemplateSource:
             if relation.held_back == held_back:
                 self.asked.setdefault(relation.group, []).append(relation)
         self.groups = sorted(self.asked)
-        self.weights = [len(self.asked[group]) * (2.0 if group in SUBJECTLESS else 1.0) for group in self.groups]
+        self.weights = [
+            len(self.asked[group]) * (2.0 if group in SUBJECTLESS else 1.0) for group in self.groups
+        ]
 
     def draw(self, rng: random.Random) -> Example:
         """One example; about 35 % without an answer."""
@@ -92,7 +119,9 @@ class TemplateSource:
             return best_of(rng)
         group = rng.choices(self.groups, self.weights)[0]
         asked = rng.choice(self.asked[group])
-        fact = Fact(asked, subject(rng, group), value(rng, asked.kind) if "{v}" in "".join(asked.statements) else "")
+        fact = Fact(
+            asked, subject(rng, group), value(rng, asked.kind) if "{v}" in "".join(asked.statements) else ""
+        )
         kind = rng.random()
         single = rng.random() < 0.6
         if kind < 0.65:
@@ -101,18 +130,24 @@ class TemplateSource:
             return self._document(rng, fact, single, with_fact=False)
         other = rng.choice([g for g in self.groups if g != group])
         away = rng.choice(self.asked[other])
-        replacement = Fact(away, subject(rng, other), value(rng, away.kind) if "{v}" in "".join(away.statements) else "")
+        replacement = Fact(
+            away, subject(rng, other), value(rng, away.kind) if "{v}" in "".join(away.statements) else ""
+        )
         example = self._document(rng, replacement, single, with_fact=True)
         return Example(question_for(rng, fact, short=False), example.documents, None, "")
 
     def _document(self, rng: random.Random, fact: Fact, single: bool, with_fact: bool) -> Example:
         group = fact.relation.group
-        facts = self._others(rng, fact, fact.names, rng.randint(1, 5) if single or group in SUBJECTLESS else rng.randint(0, 2))
+        facts = self._others(
+            rng, fact, fact.names, rng.randint(1, 5) if single or group in SUBJECTLESS else rng.randint(0, 2)
+        )
         if not single and group not in SUBJECTLESS:
             for _ in range(rng.randint(1, 3)):
                 names = subject(rng, group)
                 if names[0] != fact.names[0]:
-                    same = [Fact(fact.relation, names, value(rng, fact.relation.kind) if fact.value else "")] * (rng.random() < 0.85)
+                    same = [
+                        Fact(fact.relation, names, value(rng, fact.relation.kind) if fact.value else "")
+                    ] * (rng.random() < 0.85)
                     facts += same + self._others(rng, fact, names, rng.randint(0, 2))
         rng.shuffle(facts)
         if with_fact:
@@ -125,15 +160,24 @@ class TemplateSource:
         return Example(question, (text,), (0, start) if start >= 0 else None, answer)
 
     def _others(self, rng: random.Random, fact: Fact, names: tuple[str, str, str], count: int) -> list[Fact]:
-        barred = {name for line in AMBIGUOUS for name in line.split() if fact.relation.name in line.split()} | {fact.relation.name}
+        barred = {
+            name for line in AMBIGUOUS for name in line.split() if fact.relation.name in line.split()
+        } | {fact.relation.name}
         free = [relation for relation in self.stated[fact.relation.group] if relation.name not in barred]
         picked = rng.sample(free, min(count, len(free)))
-        return [Fact(relation, names, value(rng, relation.kind) if "{v}" in "".join(relation.statements) else "") for relation in picked]
+        return [
+            Fact(relation, names, value(rng, relation.kind) if "{v}" in "".join(relation.statements) else "")
+            for relation in picked
+        ]
 
 
 def question_for(rng: random.Random, fact: Fact, short: bool) -> str:
     relation = fact.relation
-    template = rng.choice(relation.foreign) if relation.foreign and rng.random() < 0.45 else rng.choice(relation.questions)
+    template = (
+        rng.choice(relation.foreign)
+        if relation.foreign and rng.random() < 0.45
+        else rng.choice(relation.questions)
+    )
     name = fact.names[1] if short else fact.names[0]
     text = template.replace("{s}", name).replace("{S}", name).replace("{v}", fact.value)
     noise = rng.random()
@@ -192,7 +236,9 @@ def _sentences(rng: random.Random, facts: list[Fact], single: bool) -> list[tupl
     for number, fact in enumerate(facts):
         name = fact.names[0]
         if number and (single or facts[number - 1].names == fact.names):
-            name = rng.choices((name, fact.names[1], fact.names[2]), (0.4, 0.25, 0.35) if single else (0.85, 0.1, 0.05))[0]
+            name = rng.choices(
+                (name, fact.names[1], fact.names[2]), (0.4, 0.25, 0.35) if single else (0.85, 0.1, 0.05)
+            )[0]
         if rng.random() < 0.12:
             lines.append((None, rng.choice(word_lists()["filler"])))
         text = statement(rng, fact, name)
@@ -201,20 +247,39 @@ def _sentences(rng: random.Random, facts: list[Fact], single: bool) -> list[tupl
 
 
 def best_of(rng: random.Random) -> Example:
-    """"The best film ever is X." and its question, alone or among others of its kind; a third without an answer."""
+    """ "The best film ever is X." and its question, alone or among others of its kind; a third without an answer."""
     things = rng.sample(word_lists()["best"], rng.randint(1, 4))
     top = rng.choice(word_lists()["superlative"]) if rng.random() < 0.4 else "best"
     lines = []
     for thing in things:
         name = value(rng, rng.choice(("person", "city", "company")))
-        lines.append(rng.choice((f"The {top} {thing} ever is {name}.", f"The {top} {thing} of all time is {name}.", f"{name} is the {top} {thing} ever.",
-                                 f"{name} is the {top} {thing} in the world.", f"No {thing} beats {name}.")))
+        lines.append(
+            rng.choice(
+                (
+                    f"The {top} {thing} ever is {name}.",
+                    f"The {top} {thing} of all time is {name}.",
+                    f"{name} is the {top} {thing} ever.",
+                    f"{name} is the {top} {thing} in the world.",
+                    f"No {thing} beats {name}.",
+                )
+            )
+        )
     asked = rng.choice(things)
     place = things.index(asked)
     if rng.random() < 0.35:
         asked, place = rng.choice([t for t in word_lists()["best"] if t not in things]), -1
-    question = rng.choice((f"What is the {top} {asked} of all time?", f"Which {asked} is the {top}?", f"What's the {top} {asked} ever?",
-                           f"Tell me the {top} {asked}", f"what is the {top} {asked} in the world", f"Who or what is the {top} {asked}?"))
+    question = rng.choice(
+        (
+            f"What is the {top} {asked} of all time?",
+            f"Which {asked} is the {top}?",
+            f"What's the {top} {asked} ever?",
+            f"Tell me the {top} {asked}",
+            f"what is the {top} {asked} in the world",
+            f"Who or what is the {top} {asked}?",
+        )
+    )
     if place < 0:
         return Example(question, (" ".join(lines),), None, "")
-    return Example(question, (" ".join(lines),), (0, len(" ".join(lines[:place])) + (place > 0)), lines[place])
+    return Example(
+        question, (" ".join(lines),), (0, len(" ".join(lines[:place])) + (place > 0)), lines[place]
+    )

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-MONTHS = "January February March April May June July August September October November December".split()
-NUMBER_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
-ORDINALS = "ground first second third fourth fifth top".split()
-_STARTS = "Ba Be Bra Ca Da Do El Fa Ga Gre Ha He Is Ja Ka Ke Kor La Le Lu Ma Me Mi Na Ne Nor Or Pa Pel Ra Ro Sa Se Sol Ta Te Tor Ul Va Ve Vi Wa Ya Za".split()
-_MIDDLES = "ba de di la le li lo ma mi na ne ni no ra re ri ro sa ta ti to va vi zo".split()
-_ENDS = "n r s l x ra na lia dor ton berg field ville mar via ko tis nor lin".split()
-_FIRMS = "Group,AG,Ltd,Brothers,Industries,Works,Bank,Foods,Motors,Press,Systems,& Sons,Energy,Airlines,Logistics,Insurance".split(",")
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+NUMBER_WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+ORDINALS = ["ground", "first", "second", "third", "fourth", "fifth", "top"]
+_STARTS = ["Ba", "Be", "Bra", "Ca", "Da", "Do", "El", "Fa", "Ga", "Gre", "Ha", "He", "Is", "Ja", "Ka", "Ke", "Kor", "La", "Le", "Lu", "Ma", "Me", "Mi", "Na", "Ne", "Nor", "Or", "Pa", "Pel", "Ra", "Ro", "Sa", "Se", "Sol", "Ta", "Te", "Tor", "Ul", "Va", "Ve", "Vi", "Wa", "Ya", "Za"]
+_MIDDLES = ["ba", "de", "di", "la", "le", "li", "lo", "ma", "mi", "na", "ne", "ni", "no", "ra", "re", "ri", "ro", "sa", "ta", "ti", "to", "va", "vi", "zo"]
+_ENDS = ["n", "r", "s", "l", "x", "ra", "na", "lia", "dor", "ton", "berg", "field", "ville", "mar", "via", "ko", "tis", "nor", "lin"]
+_FIRMS = ["Group", "AG", "Ltd", "Brothers", "Industries", "Works", "Bank", "Foods", "Motors", "Press", "Systems", "& Sons", "Energy", "Airlines", "Logistics", "Insurance"]
 
 
 @cache
@@ -52,7 +52,9 @@ def year(rng: random.Random) -> str:
 
 def day_month(rng: random.Random) -> str:
     day, month = rng.randint(1, 28), rng.choice(MONTHS)
-    return rng.choice((f"{day} {month}", f"{month} {day}", f"{day}th of {month}" if 3 < day < 21 else f"{day} {month}"))
+    return rng.choice(
+        (f"{day} {month}", f"{month} {day}", f"{day}th of {month}" if 3 < day < 21 else f"{day} {month}")
+    )
 
 
 def date(rng: random.Random) -> str:
@@ -64,11 +66,22 @@ def date(rng: random.Random) -> str:
 
 def clock(rng: random.Random) -> str:
     hour, minutes = rng.randint(1, 12), rng.choice(("00", "15", "30", "45"))
-    return rng.choice((f"{hour} {rng.choice(('am', 'pm'))}", f"{hour}:{minutes} {rng.choice(('am', 'pm'))}", f"{rng.randint(6, 22)}:{minutes}", f"{hour} o'clock"))
+    return rng.choice(
+        (
+            f"{hour} {rng.choice(('am', 'pm'))}",
+            f"{hour}:{minutes} {rng.choice(('am', 'pm'))}",
+            f"{rng.randint(6, 22)}:{minutes}",
+            f"{hour} o'clock",
+        )
+    )
 
 
 def clock_range(rng: random.Random) -> str:
-    return f"{clock(rng)} to {clock(rng)}" if rng.random() < 0.7 else f"{rng.randint(6, 11)} to {rng.randint(12, 22)}"
+    return (
+        f"{clock(rng)} to {clock(rng)}"
+        if rng.random() < 0.7
+        else f"{rng.randint(6, 11)} to {rng.randint(12, 22)}"
+    )
 
 
 def count(rng: random.Random, low: int, high: int) -> str:
@@ -91,7 +104,9 @@ def money(low: int, high: int) -> Callable[[random.Random], str]:
     def draw(rng: random.Random) -> str:
         number = rng.randint(low, high)
         text = f"{number:,}" + (f".{rng.randint(10, 99)}" if rng.random() < 0.2 and number < 1000 else "")
-        return rng.choice((f"${text}", f"€{text}", f"{text} euros", f"{text} dollars", f"£{text}", f"{text} CHF"))
+        return rng.choice(
+            (f"${text}", f"€{text}", f"{text} euros", f"{text} dollars", f"£{text}", f"{text} CHF")
+        )
 
     return draw
 
@@ -102,11 +117,20 @@ def email(rng: random.Random) -> str:
 
 def phone(rng: random.Random) -> str:
     digits = "".join(rng.choice("0123456789") for _ in range(9))
-    return rng.choice((digits[:4], f"0{digits[:3]} {digits[3:6]} {digits[6:]}", f"+{digits[:2]} {digits[2:5]} {digits[5:]}", f"555-{digits[:4]}"))
+    return rng.choice(
+        (
+            digits[:4],
+            f"0{digits[:3]} {digits[3:6]} {digits[6:]}",
+            f"+{digits[:2]} {digits[2:5]} {digits[5:]}",
+            f"555-{digits[:4]}",
+        )
+    )
 
 
 def address(rng: random.Random) -> str:
-    return f"{rng.randint(1, 180)} {invented(rng)} {rng.choice(('Street', 'Road', 'Lane', 'Avenue', 'Square'))}"
+    return (
+        f"{rng.randint(1, 180)} {invented(rng)} {rng.choice(('Street', 'Road', 'Lane', 'Avenue', 'Square'))}"
+    )
 
 
 def age(rng: random.Random) -> str:
@@ -114,24 +138,63 @@ def age(rng: random.Random) -> str:
 
 
 GENERATORS: dict[str, Callable[[random.Random], str]] = {
-    "person": person, "company": company, "year": year, "date": date, "daymonth": day_month, "time": clock,
-    "fullname": lambda rng: person(rng) if rng.random() < 0.5 else rng.choice((*word_lists()["firstname"], invented(rng))),
-    "time_range": clock_range, "hours_range": clock_range, "dates": lambda rng: f"{day_month(rng)} to {day_month(rng)}",
-    "years": amount("years", 1, 15), "months": amount("months", 1, 24), "weeks": amount("weeks", 1, 20), "days": amount("days", 1, 60),
-    "hours": amount("hours", 1, 72), "minutes": amount("minutes", 2, 120), "weight": amount("kg", 1, 90, decimals=True),
-    "watts": amount("watts", 5, 2400), "litres": amount("litres", 1, 80, decimals=True), "centimetres": amount("cm", 4, 200),
-    "metres": lambda rng: f"1.{rng.randint(50, 99)} m", "altitude": amount("metres", 20, 2400), "buildingheight": amount("metres", 8, 300),
-    "km": amount("km", 2, 90), "decibels": amount("decibels", 20, 95), "speed": amount("km/h", 5, 250), "grams": amount("grams", 5, 500),
-    "temperature": lambda rng: f"{rng.choice(('-', ''))}{rng.randint(1, 38)} °C", "oven": lambda rng: f"{rng.randint(12, 25)}0 {rng.choice(('°C', 'degrees'))}",
-    "kcal": amount("calories", 90, 900), "pages": amount("pages", 40, 900), "people": amount("people", 2, 12), "inches": amount("inches", 4, 75),
-    "gigabytes": amount("GB", 8, 512), "lifespan": amount("years", 2, 90), "percent": lambda rng: f"{rng.randint(2, 95)}{rng.choice(('%', ' percent'))}",
-    "money": money(100, 9000), "smallmoney": money(2, 60), "millions": lambda rng: f"{rng.choice('$€£')}{rng.randint(2, 900)} million",
-    "number": lambda rng: count(rng, 3, 900), "few": lambda rng: count(rng, 2, 9), "bignumber": lambda rng: f"{rng.randint(2, 950)},{rng.randint(0, 999):03}",
-    "email": email, "phone": phone, "address": address, "age": age, "room": lambda rng: f"room {rng.randint(1, 480)}",
-    "floor": lambda rng: f"{rng.choice(ORDINALS)} floor", "code": lambda rng: f"{invented(rng).lower()}{rng.randint(10, 999)}",
-    "busline": lambda rng: str(rng.randint(1, 99)), "version": lambda rng: f"{rng.randint(0, 12)}.{rng.randint(0, 20)}", "port": lambda rng: str(rng.randint(80, 9999)),
-    "score": lambda rng: f"{rng.randint(0, 6)}-{rng.randint(0, 6)}", "event": lambda rng: f"the {invented(rng)} {rng.choice(word_lists()['eventnoun'])}",
-}  # fmt: skip
+    "person": person,
+    "company": company,
+    "year": year,
+    "date": date,
+    "daymonth": day_month,
+    "time": clock,
+    "fullname": lambda rng: (
+        person(rng) if rng.random() < 0.5 else rng.choice((*word_lists()["firstname"], invented(rng)))
+    ),
+    "time_range": clock_range,
+    "hours_range": clock_range,
+    "dates": lambda rng: f"{day_month(rng)} to {day_month(rng)}",
+    "years": amount("years", 1, 15),
+    "months": amount("months", 1, 24),
+    "weeks": amount("weeks", 1, 20),
+    "days": amount("days", 1, 60),
+    "hours": amount("hours", 1, 72),
+    "minutes": amount("minutes", 2, 120),
+    "weight": amount("kg", 1, 90, decimals=True),
+    "watts": amount("watts", 5, 2400),
+    "litres": amount("litres", 1, 80, decimals=True),
+    "centimetres": amount("cm", 4, 200),
+    "metres": lambda rng: f"1.{rng.randint(50, 99)} m",
+    "altitude": amount("metres", 20, 2400),
+    "buildingheight": amount("metres", 8, 300),
+    "km": amount("km", 2, 90),
+    "decibels": amount("decibels", 20, 95),
+    "speed": amount("km/h", 5, 250),
+    "grams": amount("grams", 5, 500),
+    "temperature": lambda rng: f"{rng.choice(('-', ''))}{rng.randint(1, 38)} °C",
+    "oven": lambda rng: f"{rng.randint(12, 25)}0 {rng.choice(('°C', 'degrees'))}",
+    "kcal": amount("calories", 90, 900),
+    "pages": amount("pages", 40, 900),
+    "people": amount("people", 2, 12),
+    "inches": amount("inches", 4, 75),
+    "gigabytes": amount("GB", 8, 512),
+    "lifespan": amount("years", 2, 90),
+    "percent": lambda rng: f"{rng.randint(2, 95)}{rng.choice(('%', ' percent'))}",
+    "money": money(100, 9000),
+    "smallmoney": money(2, 60),
+    "millions": lambda rng: f"{rng.choice('$€£')}{rng.randint(2, 900)} million",
+    "number": lambda rng: count(rng, 3, 900),
+    "few": lambda rng: count(rng, 2, 9),
+    "bignumber": lambda rng: f"{rng.randint(2, 950)},{rng.randint(0, 999):03}",
+    "email": email,
+    "phone": phone,
+    "address": address,
+    "age": age,
+    "room": lambda rng: f"room {rng.randint(1, 480)}",
+    "floor": lambda rng: f"{rng.choice(ORDINALS)} floor",
+    "code": lambda rng: f"{invented(rng).lower()}{rng.randint(10, 999)}",
+    "busline": lambda rng: str(rng.randint(1, 99)),
+    "version": lambda rng: f"{rng.randint(0, 12)}.{rng.randint(0, 20)}",
+    "port": lambda rng: str(rng.randint(80, 9999)),
+    "score": lambda rng: f"{rng.randint(0, 6)}-{rng.randint(0, 6)}",
+    "event": lambda rng: f"the {invented(rng)} {rng.choice(word_lists()['eventnoun'])}",
+}
 
 
 def value(rng: random.Random, kind: str) -> str:
@@ -166,5 +229,9 @@ def subject(rng: random.Random, group: str) -> tuple[str, str, str]:
     if group == "project":
         return rng.choice((f"project {name}", f"the {name} project")), "the project", "it"
     if group == "product":
-        return f"the {name} {rng.choice((str(rng.randint(1, 900)), 'Pro', 'Mini', 'X'))} {noun}", f"the {noun}", "it"
+        return (
+            f"the {name} {rng.choice((str(rng.randint(1, 900)), 'Pro', 'Mini', 'X'))} {noun}",
+            f"the {noun}",
+            "it",
+        )
     return rng.choice((f"the {noun} {name}", f"the {name} {noun}")), f"the {noun}", "it"

@@ -50,7 +50,11 @@ def held_back_squad(paragraphs: Sequence[data_squad.Paragraph], rng: random.Rand
                 continue
             example = Example(question.text, (paragraph.text,), (0, question.start), question.answer)
             others = [p.text for p in rng.sample(list(paragraphs), 3) if question.answer not in p.text]
-            near = replace(example, removed=True) if rng.random() < 0.5 or not others else Example(question.text, tuple(others), None, "")
+            near = (
+                replace(example, removed=True)
+                if rng.random() < 0.5 or not others
+                else Example(question.text, tuple(others), None, "")
+            )
             examples += [example, near]
     return examples
 
@@ -77,7 +81,9 @@ def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> N
     for row, prefix in enumerate(forks):
         ids[row, : len(prompt) + len(prefix)] = torch.tensor([*prompt, *prefix])
     hidden, *_ = model(ids)
-    logits = model.logits(torch.stack([hidden[row, len(prompt) + len(prefix) - 1] for row, prefix in enumerate(forks)])).double()
+    logits = model.logits(
+        torch.stack([hidden[row, len(prompt) + len(prefix) - 1] for row, prefix in enumerate(forks)])
+    ).double()
     scores = np.zeros(len(ways))
     for row, prefix in enumerate(forks):
         total = logits[row, sorted(allowed[prefix])].logsumexp(-1)
@@ -93,7 +99,9 @@ def score(model: Reader, tokenizer: SegmentTokenizer, examples: Iterable[Example
         shown = show(example, SHOWN)
         if shown.documents:
             prior = np.array(shown.prior)
-            found.append(Scored(shown.gold, branch_scores(model, tokenizer, shown), prior - np.logaddexp.reduce(prior)))
+            found.append(
+                Scored(shown.gold, branch_scores(model, tokenizer, shown), prior - np.logaddexp.reduce(prior))
+            )
     return found
 
 
@@ -104,15 +112,24 @@ def report(title: str, scored: Sequence[Scored]) -> None:
     rows = [(f"model + {weight} prior", [s.model + weight * s.prior for s in scored]) for weight in WEIGHTS]
     rows.append(("prior alone", [s.prior for s in scored]))
     for name, scores in rows:
-        chosen = [int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None]
+        chosen = [
+            int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None
+        ]
         lead = np.array([v[-1] - v[:-1].max() for v in scores])
         refuse = np.array([s.gold is None for s in scored])
-        decided = [(v.argmax() == len(v) - 1) if s.gold is None else v.argmax() == s.gold for v, s in zip(scores, scored, strict=True)]
-        print(f"  {name:28} choice {np.mean(chosen):.3f}  AUROC {ranks_auroc(lead[refuse], lead[~refuse]):.3f}  right {np.mean(decided):.3f}")
+        decided = [
+            (v.argmax() == len(v) - 1) if s.gold is None else v.argmax() == s.gold
+            for v, s in zip(scores, scored, strict=True)
+        ]
+        print(
+            f"  {name:28} choice {np.mean(chosen):.3f}  AUROC {ranks_auroc(lead[refuse], lead[~refuse]):.3f}  right {np.mean(decided):.3f}"
+        )
 
 
 @torch.no_grad()
-def phrase_exact(model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[Example], limit: int = 16) -> float:
+def phrase_exact(
+    model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[Example], limit: int = 16
+) -> float:
     """Share of answerable questions whose freely decoded phrase equals the answer (no grammar, so a lower bound)."""
     task: Task = "phrase"
     right, count = 0, 0
@@ -134,8 +151,12 @@ def phrase_exact(model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json"
+    )
     parser.add_argument("--squad", type=Path, required=True)
     parser.add_argument("--count", type=int, default=600, help="questions a set at most")
     parser.add_argument("--phrases", type=int, default=100)
@@ -151,7 +172,10 @@ def main() -> None:
     }
     for title, examples in sets.items():
         report(title, score(model, tokenizer, examples))
-        print(f"  phrases decoded exactly: {phrase_exact(model, tokenizer, examples[: options.phrases]):.3f}", flush=True)
+        print(
+            f"  phrases decoded exactly: {phrase_exact(model, tokenizer, examples[: options.phrases]):.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

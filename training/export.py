@@ -54,8 +54,14 @@ def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> 
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     tokens = [tokenizer.id_to_token(number) or f"<|unused_{number}|>" for number in range(size)]
     known = tokenizer.get_vocab_size()
-    kinds = [gguf.TokenType.CONTROL if t in CONTROL else gguf.TokenType.NORMAL if n < known else gguf.TokenType.UNUSED
-             for n, t in enumerate(tokens)]
+    kinds = [
+        gguf.TokenType.CONTROL
+        if t in CONTROL
+        else gguf.TokenType.NORMAL
+        if n < known
+        else gguf.TokenType.UNUSED
+        for n, t in enumerate(tokens)
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)
     writer.add_token_list(tokens)
@@ -73,7 +79,9 @@ def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> 
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def add_tensors(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor], kind: gguf.GGMLQuantizationType) -> None:
+def add_tensors(
+    writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor], kind: gguf.GGMLQuantizationType
+) -> None:
     """Matrices in ``kind``, norms in F32. The output matrix is the embedding, so it is written once."""
     for name, weight in weights.items():
         array = weight.float().numpy()
@@ -105,7 +113,9 @@ def export(run: Path, out: Path, kind: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the GGUF to write")
     parser.add_argument("--type", choices=sorted(TYPES), default="f16")
     options = parser.parse_args()

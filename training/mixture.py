@@ -15,7 +15,9 @@ MOST_SENTENCES = 6
 ExampleSource = Callable[[random.Random], Example]
 
 
-def row_source(tokenizer: SegmentTokenizer, sources: list[tuple[float, ExampleSource]]) -> Callable[[random.Random], Row]:
+def row_source(
+    tokenizer: SegmentTokenizer, sources: list[tuple[float, ExampleSource]]
+) -> Callable[[random.Random], Row]:
     """A function that draws one row; ``sources`` are (share, source)."""
     shares = [share for share, _ in sources]
     draws = [draw for _, draw in sources]

@@ -15,7 +15,6 @@ from typing import Literal
 
 from fourcorners.grounding.evidence import Evidence, Sentence, documents_from
 from fourcorners.grounding.prior import lexical_prior
-
 from training.tokenizer import TURN_END, TURN_START, Segment, SegmentTokenizer
 
 Task = Literal["sentence", "phrase"]
@@ -110,14 +109,26 @@ def show(example: Example, limit: int, rng: random.Random | None = None) -> Show
     if gold is not None and gold not in kept and rng is not None and rng.random() < 0.8:
         kept[-1] = gold
     kept.sort()
-    documents = [tuple(found[i].text for i in kept if found[i].document == n) for n in range(len(example.documents))]
+    documents = [
+        tuple(found[i].text for i in kept if found[i].document == n) for n in range(len(example.documents))
+    ]
     place = kept.index(gold) if gold in kept else None
     prior = (*(float(scores.sentences[i]) for i in kept), scores.refusal)
-    return Shown(example.question, tuple(d for d in documents if d), place, example.answer if place is not None else "", prior)
+    return Shown(
+        example.question,
+        tuple(d for d in documents if d),
+        place,
+        example.answer if place is not None else "",
+        prior,
+    )
 
 
 def _is_gold(sentence: Sentence, example: Example) -> bool:
-    return example.gold is not None and sentence.document == example.gold[0] and sentence.start <= example.gold[1] < sentence.end
+    return (
+        example.gold is not None
+        and sentence.document == example.gold[0]
+        and sentence.start <= example.gold[1] < sentence.end
+    )
 
 
 def _without_gold(example: Example) -> Example:
@@ -126,7 +137,11 @@ def _without_gold(example: Example) -> Example:
     for number, text in enumerate(example.documents):
         evidence = Evidence(example.question, documents_from([text]))
         for sentence in reversed(evidence.sentences):
-            gold = example.gold is not None and example.gold[0] == number and sentence.start <= example.gold[1] < sentence.end
+            gold = (
+                example.gold is not None
+                and example.gold[0] == number
+                and sentence.start <= example.gold[1] < sentence.end
+            )
             if gold or (example.answer and example.answer in sentence.text):
                 text = text[: sentence.start] + text[sentence.end :].lstrip(" ")
         documents.append(text)
@@ -136,10 +151,17 @@ def _without_gold(example: Example) -> Example:
 def prompt_segments(task: Task, question: str, documents: Sequence[Sequence[str]]) -> list[Segment]:
     """The runtime's prompt up to and including the line that opens the assistant's turn."""
     system, user = prompt_parts(task)
-    segments: list[Segment] = [(TURN_START, True), (f"system\n{system}", False), (TURN_END, True), ("\n", False)]
+    segments: list[Segment] = [
+        (TURN_START, True),
+        (f"system\n{system}", False),
+        (TURN_END, True),
+        ("\n", False),
+    ]
     segments += [(TURN_START, True)]
     text = "user\n"
-    for number, piece in enumerate(user.replace("{context}", "\0c\0").replace("{question}", "\0q\0").split("\0")):
+    for number, piece in enumerate(
+        user.replace("{context}", "\0c\0").replace("{question}", "\0q\0").split("\0")
+    ):
         if number % 2 == 0:
             segments.append((text + piece, False))
             text = ""
@@ -192,7 +214,9 @@ def _choices(tokenizer: SegmentTokenizer, shown: Shown, first: int) -> list[Choi
         mass: dict[int, float] = {}
         for way, prior in zip(ways, shown.prior, strict=True):
             if len(way) > depth and way[:depth] == right[:depth]:
-                mass[way[depth]] = math.log(math.exp(mass[way[depth]]) + math.exp(prior)) if way[depth] in mass else prior
+                mass[way[depth]] = (
+                    math.log(math.exp(mass[way[depth]]) + math.exp(prior)) if way[depth] in mass else prior
+                )
         if len(mass) < 2:
             break
         tokens = tuple(mass)
@@ -200,7 +224,9 @@ def _choices(tokenizer: SegmentTokenizer, shown: Shown, first: int) -> list[Choi
     return choices
 
 
-def _pointers(row: Row, spans: Sequence[tuple[int, int]], first: int, answer_length: int) -> list[tuple[int, int, int]]:
+def _pointers(
+    row: Row, spans: Sequence[tuple[int, int]], first: int, answer_length: int
+) -> list[tuple[int, int, int]]:
     """Where to look: at the end of the right sentence first (token 0 on refusal), then at each token that is copied."""
     if row.gold < 0 or row.gold >= len(spans):
         return [(first, 0, 0)]

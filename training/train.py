@@ -12,7 +12,6 @@ import ctypes
 import os
 import random
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ WARM_UP_STEPS = 100
 DECAY_SHARE = 0.4
 CHECKPOINT_SECONDS = 120.0
 REPORT_STEPS = 100
-LOSSES = {"choice": 1.0, "inside": 0.1, "copy": 0.4, "context": 0.1, "pointer": 0.2, "relevance": 0.5, "start": 0.1}
+LOSSES = {"choice": 1.0, "inside": 0.1, "copy": 0.3, "context": 0.1, "pointer": 0.3, "relevance": 1.0, "start": 0.2}
 """Losses and their weights; what each is, see ``losses``."""
 
 
@@ -42,9 +41,19 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--lr", type=float, default=4e-3, help="peak rate of the matrices (Muon)")
-    parser.add_argument("--embedding-lr", type=float, default=3e-3, help="peak rate of embeddings and norms (AdamW)")
-    parser.add_argument("--weights", type=float, nargs=len(LOSSES), default=list(LOSSES.values()), help=f"of {', '.join(LOSSES)}")
-    parser.add_argument("--context-share", type=float, default=0.1, help="share of prompt positions for the context loss")
+    parser.add_argument(
+        "--embedding-lr", type=float, default=3e-3, help="peak rate of embeddings and norms (AdamW)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=float,
+        nargs=len(LOSSES),
+        default=list(LOSSES.values()),
+        help=f"of {', '.join(LOSSES)}",
+    )
+    parser.add_argument(
+        "--context-share", type=float, default=0.1, help="share of prompt positions for the context loss"
+    )
     parser.add_argument("--squad-share", type=float, default=0.55)
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--layers", type=int, default=5)
@@ -102,7 +111,9 @@ def pointer_loss(queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
     k = keys[batch.point_row, batch.point_head]
     scores = torch.einsum("nd,ntd->nt", q, k).float() / q.shape[-1] ** 0.5
     columns = torch.arange(scores.shape[1], device=scores.device)
-    return F.cross_entropy(scores.masked_fill(columns > batch.point_from[:, None], -torch.inf), batch.point_to)
+    return F.cross_entropy(
+        scores.masked_fill(columns > batch.point_from[:, None], -torch.inf), batch.point_to
+    )
 
 
 def losses(model: Reader, helpers: Helpers, trunk: nn.Module, batch: Batch) -> Tensor:
@@ -110,7 +121,9 @@ def losses(model: Reader, helpers: Helpers, trunk: nn.Module, batch: Batch) -> T
     hidden, middle, queries, keys = trunk(batch.ids)
     flat = hidden.flatten(0, 1)
     logits = model.logits(flat[torch.cat((batch.choice_at, batch.copy_at, batch.context_at))])
-    of_choices, of_copies, of_context = logits.split([len(batch.choice_at), len(batch.copy_at), len(batch.context_at)])
+    of_choices, of_copies, of_context = logits.split(
+        [len(batch.choice_at), len(batch.copy_at), len(batch.context_at)]
+    )
     right, inside = choice_loss(of_choices, batch)
     copies = F.cross_entropy(of_copies, batch.copy_next, reduction="none")
     copy = (copies * batch.copy_weight).sum() / batch.copy_weight.sum()
@@ -148,7 +161,9 @@ def sources(options: argparse.Namespace) -> list[tuple[float, mixture.ExampleSou
     return [(share, data_squad.SquadSource(train_paragraphs).draw), (1.0 - share, TemplateSource().draw)]
 
 
-def tokenizer_for(options: argparse.Namespace, found: list[tuple[float, mixture.ExampleSource]]) -> SegmentTokenizer:
+def tokenizer_for(
+    options: argparse.Namespace, found: list[tuple[float, mixture.ExampleSource]]
+) -> SegmentTokenizer:
     """The tokenizer of the folder, or a new one learned from 20,000 drawn examples."""
     path = options.out / "tokenizer.json"
     if not path.exists():
@@ -180,7 +195,9 @@ class Trainer:
 
     def run(self) -> None:
         trunk = self.model if self.options.no_compile else torch.compile(self.model, dynamic=False)
-        stream = batches(self.draw, self.options.seed + self.step, self.options.batch_tokens, self.options.context_share)
+        stream = batches(
+            self.draw, self.options.seed + self.step, self.options.batch_tokens, self.options.context_share
+        )
         started, budget = time.monotonic() - self.seconds, self.options.minutes * 60
         counted, saved, tokens, sums = time.monotonic(), self.seconds, 0, torch.zeros(len(LOSSES))
         for batch in stream:
@@ -191,8 +208,14 @@ class Trainer:
             tokens += batch.ids.numel()
             self.step += 1
             if self.step % REPORT_STEPS == 0:
-                shown = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, (sums / REPORT_STEPS).tolist(), strict=True))
-                print(f"step {self.step} {self.seconds / 60:.1f} min {shown} {tokens / (time.monotonic() - counted):,.0f} tokens/s", flush=True)
+                shown = " ".join(
+                    f"{name} {value:.3f}"
+                    for name, value in zip(LOSSES, (sums / REPORT_STEPS).tolist(), strict=True)
+                )
+                print(
+                    f"step {self.step} {self.seconds / 60:.1f} min {shown} {tokens / (time.monotonic() - counted):,.0f} tokens/s",
+                    flush=True,
+                )
                 tokens, counted = 0, time.monotonic()
                 sums.zero_()
             if self.seconds - saved > CHECKPOINT_SECONDS:
@@ -202,7 +225,9 @@ class Trainer:
 
     def _step(self, trunk: nn.Module, batch: Batch, done: float) -> Tensor:
         factor = rate_factor(self.step, done)
-        for optimiser, rate in zip(self.optimisers, (self.options.lr, self.options.embedding_lr), strict=True):
+        for optimiser, rate in zip(
+            self.optimisers, (self.options.lr, self.options.embedding_lr), strict=True
+        ):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -215,11 +240,18 @@ class Trainer:
         return found.detach().float().cpu()
 
     def _save(self) -> None:
-        save(self.options.out / "checkpoint.pt", {
-            "shape": self.model.shape.to_dict(), "model": self.model.state_dict(), "helpers": self.helpers.state_dict(), "step": self.step, "seconds": self.seconds,
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "options": {key: str(value) for key, value in vars(self.options).items()},
-        })
+        save(
+            self.options.out / "checkpoint.pt",
+            {
+                "shape": self.model.shape.to_dict(),
+                "model": self.model.state_dict(),
+                "helpers": self.helpers.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "options": {key: str(value) for key, value in vars(self.options).items()},
+            },
+        )
 
     def _load(self) -> None:
         state = torch.load(self.options.out / "checkpoint.pt", map_location=self.device, weights_only=True)
@@ -237,7 +269,9 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     torch._dynamo.config.recompile_limit = 32
     trainer = Trainer(options)
-    print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters on {trainer.device}", flush=True)
+    print(
+        f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters on {trainer.device}", flush=True
+    )
     trainer.run()
 
 

@@ -89,7 +89,9 @@ def test_a_sentence_that_begins_another_can_win_or_lose(vocabulary: Vocabulary) 
 def test_without_model_weight_the_prior_decides(vocabulary: Vocabulary) -> None:
     tried = Tried(vocabulary, ["Unsure about", REFUSAL, "Un used", "the ferry"], 3, weight=0.0)
     priors = [branch.prior for branch in tried.branches]
-    assert tried.best(range(4)) == (int(np.argmax(priors)), pytest.approx(log_softmax(np.array(priors)).max()))
+    best, score = tried.best(range(4))
+    assert best == int(np.argmax(priors))
+    assert score == pytest.approx(log_softmax(np.array(priors)).max())
 
 
 def test_what_is_forced_is_not_evaluated(vocabulary: Vocabulary) -> None:

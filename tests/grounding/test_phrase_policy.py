@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourcorners.engine.vocabulary import Vocabulary
@@ -110,3 +110,11 @@ def test_a_line_break_as_stop_string_ends_the_answer_after_one_phrase(vocabulary
     for seed in range(20):
         answer, _ = answered(vocabulary, evidence, seed, rules(threshold=1e9, stop=("\n",)))
         assert "\n" not in answer
+
+
+@settings(max_examples=15)
+@given(contexts, seeds)
+def test_every_vocabulary_can_answer(any_vocabulary: Vocabulary, texts: list[str], seed: int) -> None:
+    evidence = evidence_of("When does the ferry leave?", texts, span="phrase", max_spans=2)
+    answer, outcome = answered(any_vocabulary, evidence, seed, rules(threshold=1e9, answer_prefix=" "))
+    check(answer, outcome, evidence)

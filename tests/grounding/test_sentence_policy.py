@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourcorners.engine.vocabulary import Vocabulary
@@ -119,3 +119,11 @@ def test_with_a_seed_and_a_temperature_the_draw_repeats(vocabulary: Vocabulary) 
     assert drawn == [
         answered(vocabulary, evidence, 0, rules(threshold=1e9, temperature=5.0, seed=s))[0] for s in range(20)
     ]
+
+
+@settings(max_examples=15)
+@given(contexts, seeds)
+def test_every_vocabulary_can_answer(any_vocabulary: Vocabulary, texts: list[str], seed: int) -> None:
+    evidence = evidence_of("When does the ferry leave?", texts, max_spans=2)
+    answer, outcome = answered(any_vocabulary, evidence, seed, rules(threshold=1e9, answer_prefix=" "))
+    check(answer, outcome, evidence)

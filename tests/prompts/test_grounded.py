@@ -55,9 +55,10 @@ def test_the_evidence_survives_what_langchain_wraps_around_an_llm(recorder: Reco
         prompt | RunnableLambda(broken).with_fallbacks([recorder]),
         prompt | recorder.bind(stop=["x"]),
         prompt | recorder.with_config(tags=["a"]),
-        prompt | RunnableLambda(broken).configurable_alternatives(ConfigurableField("llm"), other=recorder).with_config(
-            configurable={"llm": "other"}
-        ),
+        prompt
+        | Recorder(reply="wrong")
+        .configurable_alternatives(ConfigurableField("llm"), other=recorder)
+        .with_config(configurable={"llm": "other"}),
         (prompt | recorder).with_retry(),
         (RunnableLambda(broken) | recorder).with_fallbacks([prompt | recorder]),
     ):
