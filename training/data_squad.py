@@ -18,10 +18,18 @@ HELD_BACK = ("To_Kill_a_Mockingbird", "Solar_energy")
 """Articles that no training row is made of."""
 
 _KEEP = frozenset(
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "The", "A", "An", "In", "On", "At", "It", "He", "She", "They", "We", "I", "When", "Where", "Who", "What", "Which", "How", "Why", "Did", "Does", "Do", "Is", "Are", "Was", "Were", "After", "Before", "During", "While", "As", "For", "From", "By", "With", "This", "That", "These", "Those", "His", "Her", "Their", "Its", "If", "But", "And", "Or", "To", "Of", "Not", "No"]
+    """
+January February March April May June July August September October November December Monday Tuesday Wednesday
+Thursday Friday Saturday Sunday The A An In On At It He She They We I When Where Who What Which How Why Did Does
+Do Is Are Was Were After Before During While As For From By With This That These Those His Her Their Its If But
+And Or To Of Not No
+    """.split()
 )
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_SYLLABLES = ["ba", "be", "bi", "bo", "ca", "co", "da", "de", "di", "do", "el", "en", "fa", "fe", "ga", "go", "ha", "he", "ja", "jo", "ka", "ke", "ki", "la", "le", "li", "lo", "ma", "me", "mi", "mo", "na", "ne", "ni", "no", "or", "pa", "pe", "ra", "re", "ri", "ro", "sa", "se", "si", "so", "ta", "te", "ti", "to", "va", "ve", "vi", "vo", "wa", "ya", "yo", "za", "zu"]
+_SYLLABLES = """
+ba be bi bo ca co da de di do el en fa fe ga go ha he ja jo ka ke ki la le li lo ma me mi mo na ne ni no or pa
+pe ra re ri ro sa se si so ta te ti to va ve vi vo wa ya yo za zu
+""".split()
 
 
 @dataclass(frozen=True)
@@ -150,5 +158,9 @@ class SquadSource:
 
 
 _FREQUENT = frozenset(
-    ["some", "many", "most", "other", "since", "although", "however", "there", "two", "three", "one", "first", "second", "several", "according", "under", "over", "between", "both", "each", "also", "only", "such", "then", "later", "until", "because", "through", "about", "more", "around", "among", "despite", "like", "all", "even", "within", "against", "being", "having"]
+    """
+some many most other since although however there two three one first second several according under over
+between both each also only such then later until because through about more around among despite like all even
+within against being having
+    """.split()
 )

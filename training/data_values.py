@@ -7,13 +7,25 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+MONTHS = """
+January February March April May June July August September October November December
+""".split()
 NUMBER_WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 ORDINALS = ["ground", "first", "second", "third", "fourth", "fifth", "top"]
-_STARTS = ["Ba", "Be", "Bra", "Ca", "Da", "Do", "El", "Fa", "Ga", "Gre", "Ha", "He", "Is", "Ja", "Ka", "Ke", "Kor", "La", "Le", "Lu", "Ma", "Me", "Mi", "Na", "Ne", "Nor", "Or", "Pa", "Pel", "Ra", "Ro", "Sa", "Se", "Sol", "Ta", "Te", "Tor", "Ul", "Va", "Ve", "Vi", "Wa", "Ya", "Za"]
-_MIDDLES = ["ba", "de", "di", "la", "le", "li", "lo", "ma", "mi", "na", "ne", "ni", "no", "ra", "re", "ri", "ro", "sa", "ta", "ti", "to", "va", "vi", "zo"]
-_ENDS = ["n", "r", "s", "l", "x", "ra", "na", "lia", "dor", "ton", "berg", "field", "ville", "mar", "via", "ko", "tis", "nor", "lin"]
-_FIRMS = ["Group", "AG", "Ltd", "Brothers", "Industries", "Works", "Bank", "Foods", "Motors", "Press", "Systems", "& Sons", "Energy", "Airlines", "Logistics", "Insurance"]
+_STARTS = """
+Ba Be Bra Ca Da Do El Fa Ga Gre Ha He Is Ja Ka Ke Kor La Le Lu Ma Me Mi Na Ne Nor Or Pa Pel Ra Ro Sa Se Sol Ta
+Te Tor Ul Va Ve Vi Wa Ya Za
+""".split()
+_MIDDLES = """
+ba de di la le li lo ma mi na ne ni no ra re ri ro sa ta ti to va vi zo
+""".split()
+_ENDS = """
+n r s l x ra na lia dor ton berg field ville mar via ko tis nor lin
+""".split()
+_FIRMS = (
+    "Group", "AG", "Ltd", "Brothers", "Industries", "Works", "Bank", "Foods", "Motors", "Press", "Systems", "&
+    Sons", "Energy", "Airlines", "Logistics", "Insurance",
+)
 
 
 @cache

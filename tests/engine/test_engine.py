@@ -157,7 +157,7 @@ def test_close_fails_what_runs_and_what_waits_and_refuses_what_comes() -> None:
     assert isinstance(first, int)
     waiting = [engine.submit(greedy(20, 5)) for _ in range(3)]
     with ThreadPoolExecutor(4) as pool:
-        ends: list[Any] = [pool.submit(lambda r=request: [*r]) for request in (events, *waiting)]
+        ends = [pool.submit(lambda events: [*events], request) for request in (events, *waiting)]
         engine.close()
         for end in ends:
             with pytest.raises(EngineClosed):

@@ -217,7 +217,8 @@ from fourcorners.errors import EngineClosed
 llm = init_llm("bundled")
 llm.close()
 llm.close()
-for ask in (lambda: llm.invoke("Ferries"), lambda: answer_chain(llm).invoke({"question": "Is it?", "context": "It is."})):
+given = {"question": "Is it?", "context": "It is."}
+for ask in (lambda: llm.invoke("Ferries"), lambda: answer_chain(llm).invoke(given)):
     try:
         ask()
         raise SystemExit("no error")
