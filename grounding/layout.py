@@ -10,12 +10,16 @@ import regex
 
 from fourcorners.grounding.segmentation import Offsets
 
-Kind = Literal["statement", "heading", "header_row", "question"]
+Kind = Literal["statement", "heading", "title", "header_row", "question"]
 
 _HEADING_MARK = regex.compile(r"(?:^|[\r\n])[ \t]{0,3}#{1,6}[ \t]+$")
 _UNDERLINED = regex.compile(r"[ \t]*\r?\n[ \t]*(?:={3,}|-{3,})[ \t]*(?:\r?\n|$)")
 _TABLE_RULE = regex.compile(r"\s*\|?[\s:|\-]*-{3,}[\s:|\-]*")
-_BOLD_LINE = regex.compile(r"(?:\*\*|__)[^*_\r\n]+(?:\*\*|__):?")
+_BOLD_LEAD = regex.compile(r"(?:\*\*|__)[^*_\r\n]{1,80}(?:(?:\*\*|__)[.:]?)?")
+_BLANK_BEFORE = regex.compile(r"(?:\A|\n[ \t]*\r?\n)\s*\Z")
+_BLANK_AFTER = regex.compile(r"[ \t]*(?:\r?\n[ \t]*(?:\r?\n|\Z)|\Z)")
+_FINAL = regex.compile(r"[.!?;,…][\"'”’»)\]*_]*\Z")
+MAX_TITLE_WORDS = 10
 _MAX_INTRO_REACH = 12
 
 
@@ -34,7 +38,7 @@ def places(text: str, spans: Sequence[Offsets]) -> list[Place]:
     for index, (start, end) in enumerate(spans):
         kind = _kind(text, start, end)
         blank_before = index > 0 and regex.search(r"\n\s*\n", text[spans[index - 1][1] : start]) is not None
-        if kind == "heading":
+        if kind in ("heading", "title"):
             heading, header, intro, question = index, -1, -1, -1
             found.append(Place(kind, ()))
             continue
@@ -57,11 +61,7 @@ def places(text: str, spans: Sequence[Offsets]) -> list[Place]:
 
 def _kind(text: str, start: int, end: int) -> Kind:
     before = text[max(0, start - 12) : start]
-    if (
-        _HEADING_MARK.search(before)
-        or _UNDERLINED.match(text, end, end + 200)
-        or _BOLD_LINE.fullmatch(text, start, end)
-    ):
+    if _HEADING_MARK.search(before) or _UNDERLINED.match(text, end, end + 200) or _BOLD_LEAD.fullmatch(text, start, end):
         return "heading"
     if text[end - 1] == "?" or text.startswith(("?**", "?*", "?_"), end - 1):
         return "question"
@@ -69,4 +69,16 @@ def _kind(text: str, start: int, end: int) -> Kind:
         newline = text.find("\n", end)
         if newline >= 0 and _TABLE_RULE.match(text, newline + 1, newline + 200):
             return "header_row"
-    return "statement"
+    return "title" if _is_title(text, start, end) else "statement"
+
+
+def _is_title(text: str, start: int, end: int) -> bool:
+    """A few words that stand alone as a paragraph and end without a full stop; the whole of a text is never a title."""
+    if end - start > 100 or _FINAL.search(text, max(start, end - 6), end):
+        return False
+    if not text[:start].strip() and not text[end:].strip():
+        return False
+    if len(text[start:end].split()) > MAX_TITLE_WORDS:
+        return False
+    alone_above = _BLANK_BEFORE.search(text[max(0, start - 40) : start]) is not None
+    return alone_above and _BLANK_AFTER.match(text, end, end + 40) is not None

@@ -19,11 +19,14 @@ from fourcorners.grounding.answer_type import answer_type, holds
 from fourcorners.grounding.evidence import Sentence
 from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
 
-SENTENCE_FEATURES = ("overlap", "above", "near", "type", "matched", "best", "function")
-SENTENCE_WEIGHTS = np.array([1.11, 0.59, 0.58, 0.70, 2.20, 0.80, 0.57])
+SENTENCE_FEATURES = ("overlap", "above", "near", "topic", "type", "matched", "best", "function")
+SENTENCE_WEIGHTS = np.array([1.18, 0.45, 0.60, 0.47, 0.70, 2.23, 0.80, 0.56])
 REFUSAL_FEATURES = ("bias", "coverage", "best_overlap", "question_length", "best_type")
-REFUSAL_WEIGHTS = np.array([3.38, -0.99, -1.38, 0.79, 0.43])
-KIND_WEIGHTS = {"statement": 0.0, "heading": -2.0, "header_row": -2.0, "question": -3.0}
+REFUSAL_WEIGHTS = np.array([3.36, -0.88, -1.37, 0.81, 0.43])
+ECHO_WEIGHT = -3.0
+"""For a few words that only repeat the question's, such as a signature or a label."""
+MAX_ECHO_WORDS = 3
+KIND_WEIGHTS = {"statement": 0.0, "heading": -2.0, "title": -1.5, "header_row": -2.0, "question": -3.0}
 
 PREFIX_CREDIT = 0.7
 """Credit for two words that share most of their letters from the start, such as "validity" and "validation"."""
@@ -52,7 +55,8 @@ def lexical_prior(question: str, sentences: Sequence[Sentence]) -> PriorScores:
     if features is None:
         return PriorScores(np.zeros(len(sentences)), 0.0, informed=False)
     of_sentences, of_refusal = features
-    kinds = np.array([KIND_WEIGHTS[sentence.kind] for sentence in sentences])
+    asked = set(folded_words(question))
+    kinds = np.array([KIND_WEIGHTS[s.kind] + ECHO_WEIGHT * _only_echoes(s.text, asked) for s in sentences])
     return PriorScores(of_sentences @ SENTENCE_WEIGHTS + kinds, float(of_refusal @ REFUSAL_WEIGHTS), informed=True)
 
 
@@ -71,6 +75,7 @@ def prior_features(question: str, sentences: Sequence[Sentence]) -> tuple[Floats
         overlap,
         _with_context(credit, sentences, above=True) @ weight - overlap,
         _with_context(credit, sentences, above=False) @ weight - overlap,
+        _with_topic(credit, sentences) @ weight - overlap,
         answers,
         np.log1p((credit > 0).sum(axis=1)),
         (overlap == overlap.max()).astype(float),
@@ -79,6 +84,13 @@ def prior_features(question: str, sentences: Sequence[Sentence]) -> tuple[Floats
     best = int(overlap.argmax())
     refusal = (1.0, float(credit.max(axis=0) @ weight), overlap[best], math.sqrt(len(weight)), answers[best])
     return np.stack(columns, axis=1), np.array(refusal)
+
+
+def _only_echoes(text: str, asked: set[str]) -> bool:
+    if len(text) > 60:
+        return False
+    words = folded_words(text)
+    return len(words) <= MAX_ECHO_WORDS and asked.issuperset(words)
 
 
 def _shared_language(asked: list[str], words: list[str]) -> str | None:
@@ -132,3 +144,11 @@ def _with_context(credit: Floats, sentences: Sequence[Sentence], *, above: bool)
         if sources:
             joined[index] = np.maximum(joined[index], credit[sources].max(axis=0))
     return joined
+
+
+def _with_topic(credit: Floats, sentences: Sequence[Sentence]) -> Floats:
+    """Credit of each sentence together with the first of its document: what a later "it" or "she" stands for."""
+    first: dict[int, int] = {}
+    for index, sentence in enumerate(sentences):
+        first.setdefault(sentence.document, index)
+    return np.maximum(credit, credit[[first[sentence.document] for sentence in sentences]])

@@ -22,8 +22,10 @@ _LINE = regex.compile(r"[^\r\n\x0b\x0c\u2028\u2029]+")
 _PARAGRAPH_GAP = regex.compile(r"\n\s*\n|\r\n\s*\r\n|\r\s*\r|[\x0c\u2029]")
 _ITEM_START = regex.compile(r"\s*(?:[-*+•‣◦–—]\s|\(?\d{1,3}[.)]\s|\(?[a-zA-Z][.)]\s|#{1,6}\s|>|\||```|~~~)")
 _RULE = regex.compile(r"[\s\-=_*~|:+`#>]*")
-_ITEM_MARKER = regex.compile(r"\s*(?:(?:[-*+•‣◦]|#{1,6}|>|\(?\d{1,3}[.)])\s+)*")
+_ITEM_MARKER = regex.compile(r"\s*(?:(?:[-*+•‣◦]|#{1,6}|>|\(?\d{1,3}[.)]|\*\*|__)\s+)*")
 _SENTENCE_END = regex.compile(r"[.!?:;。！？…][\"'”’»)\]*_]*\s*\Z")
+_LEAD_IN = regex.compile(r"\s*((?:\*\*|__)[^*_\r\n]{1,80}[.!?](?:\*\*|__))\s+(?=\S)")
+"""A bold title that opens a paragraph, as in contracts and FAQs: "**3. Rent.** The tenant pays …"."""
 _WRAP_MIN_CHARS = 45
 _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
 
@@ -54,6 +56,10 @@ def sentences(text: str, language: str = "en") -> list[Offsets]:
     """
     found: list[Offsets] = []
     for start, end in _blocks(text):
+        lead = _LEAD_IN.match(text, start, end)
+        if lead:
+            found.append(lead.span(1))
+            start = lead.end()
         block = text[start:end]
         for boundary in sentencex.get_sentence_boundaries(language, block):
             piece = _trimmed(text, start + boundary["start_index"], start + boundary["end_index"])

@@ -1,1 +1,1 @@
-"""How the bundled reader is made: rows from text, a tiny llama, its training, its GGUF. Not part of the installed package."""
+"""How the bundled reader is made: rows, a tiny llama, its training, its GGUF. Not part of the installed package."""

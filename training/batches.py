@@ -43,6 +43,7 @@ class Batch:
     end_gold: Tensor
 
     def to(self, device: torch.device) -> Batch:
+        """The batch on that device."""
         return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
 
 
@@ -92,22 +93,18 @@ def _ends(rows: list[Row], length: int) -> dict[str, Tensor]:
     at = [[number * length + end for end in row.ends] for number, row in usable]
     prior = [[*row.prior[:-1], *[-torch.inf] * (WAYS - len(row.prior)), row.prior[-1]] for _, row in usable]
     return {
-        "end_at": torch.tensor(
-            [[*ends, *[0] * (WAYS - 1 - len(ends))] for ends in at], dtype=torch.long
-        ).reshape(-1, WAYS - 1),
-        "end_start": torch.tensor(
-            [[*row.starts, *[0] * (WAYS - 1 - len(row.starts))] for _, row in usable]
-        ).reshape(-1, WAYS - 1),
-        "end_prior": torch.tensor(prior, dtype=torch.float).reshape(-1, WAYS),
-        "end_gold": torch.tensor(
-            [row.gold if row.gold >= 0 else WAYS - 1 for _, row in usable], dtype=torch.long
+        "end_at": torch.tensor([[*ends, *[0] * (WAYS - 1 - len(ends))] for ends in at], dtype=torch.long).reshape(
+            -1, WAYS - 1
         ),
+        "end_start": torch.tensor([[*row.starts, *[0] * (WAYS - 1 - len(row.starts))] for _, row in usable]).reshape(
+            -1, WAYS - 1
+        ),
+        "end_prior": torch.tensor(prior, dtype=torch.float).reshape(-1, WAYS),
+        "end_gold": torch.tensor([row.gold if row.gold >= 0 else WAYS - 1 for _, row in usable], dtype=torch.long),
     }
 
 
-def batches(
-    draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float
-) -> Iterator[Batch]:
+def batches(draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float) -> Iterator[Batch]:
     """Endless batches of about ``tokens`` tokens; the same seed gives the same batches. Too long rows are left out."""
     rng = random.Random(seed)
     waiting: dict[int, list[Row]] = {length: [] for length in LENGTHS}

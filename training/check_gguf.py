@@ -73,11 +73,7 @@ def varied_strings(count: int, seed: int = 5) -> list[str]:
         parts = [rng.choice(STRINGS) for _ in range(rng.randint(1, 4))]
         parts += [
             "".join(
-                chr(
-                    rng.choice(
-                        (rng.randint(32, 126), rng.randint(160, 0x2FFF), rng.randint(0x1F300, 0x1F9FF))
-                    )
-                )
+                chr(rng.choice((rng.randint(32, 126), rng.randint(160, 0x2FFF), rng.randint(0x1F300, 0x1F9FF))))
                 for _ in range(6)
             )
         ]
@@ -98,6 +94,7 @@ class Llama:
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
 
     def tokenize(self, text: str) -> list[int]:
+        """Ids of plain text; control tokens are not parsed."""
         data = text.encode()
         room = (llama_cpp.llama_token * (len(data) + 8))()
         count = llama_cpp.llama_tokenize(self.vocab, data, len(data), room, len(room), False, False)
@@ -153,6 +150,7 @@ def check_logits(llama: Llama, model: Reader, tokenizer: SegmentTokenizer) -> fl
 
 
 def main() -> None:
+    """Run both checks; exit status 1 where they fail."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--gguf", type=Path, required=True)

@@ -12,28 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.data_values import word_lists
 from training.rows import Example
 
 HELD_BACK = ("To_Kill_a_Mockingbird", "Solar_energy")
 """Articles that no training row is made of."""
 
-_KEEP = frozenset(
-    """
-January February March April May June July August September October November December Monday Tuesday Wednesday
-Thursday Friday Saturday Sunday The A An In On At It He She They We I When Where Who What Which How Why Did Does
-Do Is Are Was Were After Before During While As For From By With This That These Those His Her Their Its If But
-And Or To Of Not No
-    """.split()
-)
+_KEEP = frozenset(word_lists()["kept"])
+"""Capitalised words that are no names."""
+_FREQUENT = frozenset(word_lists()["frequent"])
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_SYLLABLES = """
-ba be bi bo ca co da de di do el en fa fe ga go ha he ja jo ka ke ki la le li lo ma me mi mo na ne ni no or pa
-pe ra re ri ro sa se si so ta te ti to va ve vi vo wa ya yo za zu
-""".split()
 
 
 @dataclass(frozen=True)
 class Question:
+    """A question of the file and its first answer."""
+
     text: str
     answer: str
     start: int
@@ -42,6 +36,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Paragraph:
+    """A paragraph with its questions."""
+
     article: str
     text: str
     questions: tuple[Question, ...]
@@ -67,9 +63,7 @@ def _question(qa: dict[str, object]) -> Question:
 
 def split(paragraphs: Sequence[Paragraph]) -> tuple[list[Paragraph], list[Paragraph]]:
     """Training and held-back paragraphs."""
-    return [p for p in paragraphs if p.article not in HELD_BACK], [
-        p for p in paragraphs if p.article in HELD_BACK
-    ]
+    return [p for p in paragraphs if p.article not in HELD_BACK], [p for p in paragraphs if p.article in HELD_BACK]
 
 
 class SquadSource:
@@ -83,7 +77,7 @@ class SquadSource:
         pairs = [(p, q) for p in paragraphs for q in p.questions]
         self.answerable = [(p, q) for p, q in pairs if q.start >= 0]
         self.unanswerable = [(p, q) for p, q in pairs if q.start < 0]
-        self.names = sorted(
+        self.names: list[str] = sorted(
             {w for p in paragraphs for w in re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}", p.text)} - _KEEP
         )
 
@@ -98,9 +92,7 @@ class SquadSource:
             if kind < 0.18:
                 example = self._elsewhere(rng, paragraph, question)
             elif kind < 0.36:
-                example = Example(
-                    question.text, (paragraph.text,), (0, question.start), question.answer, removed=True
-                )
+                example = Example(question.text, (paragraph.text,), (0, question.start), question.answer, removed=True)
             else:
                 example = self._answered(rng, paragraph, question)
         return self._swapped(rng, example) if swap_names and rng.random() < 0.5 else example
@@ -119,9 +111,7 @@ class SquadSource:
         """The question over paragraphs that do not hold its answer, mostly of the same article."""
         pool = self.by_article[paragraph.article] if rng.random() < 0.75 else self.paragraphs
         others = [
-            p
-            for p in rng.sample(pool, min(len(pool), 5))
-            if question.answer not in p.text and p is not paragraph
+            p for p in rng.sample(pool, min(len(pool), 5)) if question.answer not in p.text and p is not paragraph
         ]
         return Example(question.text, tuple(p.text for p in others[:2]) or ("",), None, "")
 
@@ -154,13 +144,4 @@ class SquadSource:
             return word
         if rng.random() < 0.5:
             return rng.choice(self.names)
-        return "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 3))).capitalize()
-
-
-_FREQUENT = frozenset(
-    """
-some many most other since although however there two three one first second several according under over
-between both each also only such then later until because through about more around among despite like all even
-within against being having
-    """.split()
-)
+        return "".join(rng.choice(word_lists()["syllable"]) for _ in range(rng.randint(2, 3))).capitalize()

@@ -49,6 +49,8 @@ HELD_BACK_SHARE = 12
 
 @dataclass(frozen=True)
 class Relation:
+    """One block of a relation file."""
+
     group: str
     name: str
     kind: str
@@ -60,13 +62,13 @@ class Relation:
     @property
     def held_back(self) -> bool:
         """About one relation in twelve is never trained on."""
-        return (
-            zlib.crc32(f"{self.group}.{self.name}".encode()) % HELD_BACK_SHARE == 0 and self.group != "self"
-        )
+        return zlib.crc32(f"{self.group}.{self.name}".encode()) % HELD_BACK_SHARE == 0 and self.group != "self"
 
 
 @dataclass(frozen=True)
 class Fact:
+    """A relation said of something: full name, short form and pronoun, and the value."""
+
     relation: Relation
     names: tuple[str, str, str]
     value: str
@@ -109,9 +111,7 @@ class TemplateSource:
             if relation.held_back == held_back:
                 self.asked.setdefault(relation.group, []).append(relation)
         self.groups = sorted(self.asked)
-        self.weights = [
-            len(self.asked[group]) * (2.0 if group in SUBJECTLESS else 1.0) for group in self.groups
-        ]
+        self.weights = [len(self.asked[group]) * (2.0 if group in SUBJECTLESS else 1.0) for group in self.groups]
 
     def draw(self, rng: random.Random) -> Example:
         """One example; about 35 % without an answer."""
@@ -119,9 +119,7 @@ class TemplateSource:
             return best_of(rng)
         group = rng.choices(self.groups, self.weights)[0]
         asked = rng.choice(self.asked[group])
-        fact = Fact(
-            asked, subject(rng, group), value(rng, asked.kind) if "{v}" in "".join(asked.statements) else ""
-        )
+        fact = Fact(asked, subject(rng, group), value(rng, asked.kind) if "{v}" in "".join(asked.statements) else "")
         kind = rng.random()
         single = rng.random() < 0.6
         if kind < 0.65:
@@ -145,9 +143,9 @@ class TemplateSource:
             for _ in range(rng.randint(1, 3)):
                 names = subject(rng, group)
                 if names[0] != fact.names[0]:
-                    same = [
-                        Fact(fact.relation, names, value(rng, fact.relation.kind) if fact.value else "")
-                    ] * (rng.random() < 0.85)
+                    same = [Fact(fact.relation, names, value(rng, fact.relation.kind) if fact.value else "")] * (
+                        rng.random() < 0.85
+                    )
                     facts += same + self._others(rng, fact, names, rng.randint(0, 2))
         rng.shuffle(facts)
         if with_fact:
@@ -160,9 +158,9 @@ class TemplateSource:
         return Example(question, (text,), (0, start) if start >= 0 else None, answer)
 
     def _others(self, rng: random.Random, fact: Fact, names: tuple[str, str, str], count: int) -> list[Fact]:
-        barred = {
-            name for line in AMBIGUOUS for name in line.split() if fact.relation.name in line.split()
-        } | {fact.relation.name}
+        barred = {name for line in AMBIGUOUS for name in line.split() if fact.relation.name in line.split()} | {
+            fact.relation.name
+        }
         free = [relation for relation in self.stated[fact.relation.group] if relation.name not in barred]
         picked = rng.sample(free, min(count, len(free)))
         return [
@@ -172,11 +170,10 @@ class TemplateSource:
 
 
 def question_for(rng: random.Random, fact: Fact, short: bool) -> str:
+    """A question for the fact, sometimes without capitals or question mark, as people type."""
     relation = fact.relation
     template = (
-        rng.choice(relation.foreign)
-        if relation.foreign and rng.random() < 0.45
-        else rng.choice(relation.questions)
+        rng.choice(relation.foreign) if relation.foreign and rng.random() < 0.45 else rng.choice(relation.questions)
     )
     name = fact.names[1] if short else fact.names[0]
     text = template.replace("{s}", name).replace("{S}", name).replace("{v}", fact.value)
@@ -186,6 +183,7 @@ def question_for(rng: random.Random, fact: Fact, short: bool) -> str:
 
 
 def statement(rng: random.Random, fact: Fact, name: str) -> str:
+    """The fact as a sentence without its full stop."""
     text = rng.choice(fact.relation.statements)
     article = "an" if fact.value[:1].lower() in set("aeiou") else "a"
     other = {"he": "him", "she": "her"}.get(name, name)
@@ -280,6 +278,4 @@ def best_of(rng: random.Random) -> Example:
     )
     if place < 0:
         return Example(question, (" ".join(lines),), None, "")
-    return Example(
-        question, (" ".join(lines),), (0, len(" ".join(lines[:place])) + (place > 0)), lines[place]
-    )
+    return Example(question, (" ".join(lines),), (0, len(" ".join(lines[:place])) + (place > 0)), lines[place])

@@ -1,4 +1,4 @@
-"""Values that fill template facts: word lists from values.txt, and generated dates, prices, times, names and the like."""
+"""Values that fill template facts: the word lists of values.txt, and generated dates, prices, names and the like."""
 
 from __future__ import annotations
 
@@ -7,25 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-MONTHS = """
-January February March April May June July August September October November December
-""".split()
 NUMBER_WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 ORDINALS = ["ground", "first", "second", "third", "fourth", "fifth", "top"]
-_STARTS = """
-Ba Be Bra Ca Da Do El Fa Ga Gre Ha He Is Ja Ka Ke Kor La Le Lu Ma Me Mi Na Ne Nor Or Pa Pel Ra Ro Sa Se Sol Ta
-Te Tor Ul Va Ve Vi Wa Ya Za
-""".split()
-_MIDDLES = """
-ba de di la le li lo ma mi na ne ni no ra re ri ro sa ta ti to va vi zo
-""".split()
-_ENDS = """
-n r s l x ra na lia dor ton berg field ville mar via ko tis nor lin
-""".split()
-_FIRMS = (
-    "Group", "AG", "Ltd", "Brothers", "Industries", "Works", "Bank", "Foods", "Motors", "Press", "Systems", "&
-    Sons", "Energy", "Airlines", "Logistics", "Insurance",
-)
 
 
 @cache
@@ -41,11 +24,13 @@ def word_lists() -> dict[str, list[str]]:
 
 def invented(rng: random.Random) -> str:
     """A made-up proper name, so that no answer can be known by heart."""
-    middle = "".join(rng.choice(_MIDDLES) for _ in range(rng.randint(0, 2)))
-    return rng.choice(_STARTS) + middle + rng.choice(_ENDS)
+    lists = word_lists()
+    middle = "".join(rng.choice(lists["middle"]) for _ in range(rng.randint(0, 2)))
+    return rng.choice(lists["start"]) + middle + rng.choice(lists["end"])
 
 
 def person(rng: random.Random) -> str:
+    """A first and last name."""
     lists = word_lists()
     first = rng.choice(lists["firstname"]) if rng.random() < 0.75 else invented(rng)
     last = rng.choice(lists["lastname"]) if rng.random() < 0.6 else invented(rng)
@@ -54,29 +39,32 @@ def person(rng: random.Random) -> str:
 
 
 def company(rng: random.Random) -> str:
+    """A company name."""
     stem = invented(rng) if rng.random() < 0.6 else rng.choice(word_lists()["lastname"])
-    return f"{stem} {rng.choice(_FIRMS)}" if rng.random() < 0.7 else stem
+    return f"{stem} {rng.choice(word_lists()['firm'])}" if rng.random() < 0.7 else stem
 
 
 def year(rng: random.Random) -> str:
+    """A year."""
     return str(rng.randint(1650, 1990) if rng.random() < 0.4 else rng.randint(1990, 2027))
 
 
 def day_month(rng: random.Random) -> str:
-    day, month = rng.randint(1, 28), rng.choice(MONTHS)
-    return rng.choice(
-        (f"{day} {month}", f"{month} {day}", f"{day}th of {month}" if 3 < day < 21 else f"{day} {month}")
-    )
+    """A day without year."""
+    day, month = rng.randint(1, 28), rng.choice(word_lists()["month"])
+    return rng.choice((f"{day} {month}", f"{month} {day}", f"{day}th of {month}" if 3 < day < 21 else f"{day} {month}"))
 
 
 def date(rng: random.Random) -> str:
-    day, month = rng.randint(1, 28), rng.choice(MONTHS)
+    """A date, mostly with year."""
+    day, month = rng.randint(1, 28), rng.choice(word_lists()["month"])
     if rng.random() < 0.3:
         return day_month(rng)
     return rng.choice((f"{day} {month} {year(rng)}", f"{month} {day}, {year(rng)}"))
 
 
 def clock(rng: random.Random) -> str:
+    """A time of day."""
     hour, minutes = rng.randint(1, 12), rng.choice(("00", "15", "30", "45"))
     return rng.choice(
         (
@@ -89,14 +77,12 @@ def clock(rng: random.Random) -> str:
 
 
 def clock_range(rng: random.Random) -> str:
-    return (
-        f"{clock(rng)} to {clock(rng)}"
-        if rng.random() < 0.7
-        else f"{rng.randint(6, 11)} to {rng.randint(12, 22)}"
-    )
+    """From one time to another."""
+    return f"{clock(rng)} to {clock(rng)}" if rng.random() < 0.7 else f"{rng.randint(6, 11)} to {rng.randint(12, 22)}"
 
 
 def count(rng: random.Random, low: int, high: int) -> str:
+    """A number, small ones sometimes in words."""
     number = rng.randint(low, high)
     return NUMBER_WORDS[number - 1] if number <= 12 and rng.random() < 0.5 else str(number)
 
@@ -113,21 +99,24 @@ def amount(unit: str, low: int, high: int, *, decimals: bool = False) -> Callabl
 
 
 def money(low: int, high: int) -> Callable[[random.Random], str]:
+    """A generator of prices in several currencies."""
+
     def draw(rng: random.Random) -> str:
         number = rng.randint(low, high)
         text = f"{number:,}" + (f".{rng.randint(10, 99)}" if rng.random() < 0.2 and number < 1000 else "")
-        return rng.choice(
-            (f"${text}", f"€{text}", f"{text} euros", f"{text} dollars", f"£{text}", f"{text} CHF")
-        )
+        return rng.choice((f"${text}", f"€{text}", f"{text} euros", f"{text} dollars", f"£{text}", f"{text} CHF"))
 
     return draw
 
 
 def email(rng: random.Random) -> str:
-    return f"{rng.choice(('info', 'office', 'mail', 'jobs', rng.choice(word_lists()['firstname']).lower()))}@{invented(rng).lower()}.{rng.choice(('com', 'org', 'eu', 'net', 'ch'))}"
+    """An e-mail address."""
+    who = rng.choice(("info", "office", "mail", "jobs", rng.choice(word_lists()["firstname"]).lower()))
+    return f"{who}@{invented(rng).lower()}.{rng.choice(('com', 'org', 'eu', 'net', 'ch'))}"
 
 
 def phone(rng: random.Random) -> str:
+    """A telephone number."""
     digits = "".join(rng.choice("0123456789") for _ in range(9))
     return rng.choice(
         (
@@ -140,12 +129,12 @@ def phone(rng: random.Random) -> str:
 
 
 def address(rng: random.Random) -> str:
-    return (
-        f"{rng.randint(1, 180)} {invented(rng)} {rng.choice(('Street', 'Road', 'Lane', 'Avenue', 'Square'))}"
-    )
+    """A street address."""
+    return f"{rng.randint(1, 180)} {invented(rng)} {rng.choice(('Street', 'Road', 'Lane', 'Avenue', 'Square'))}"
 
 
 def age(rng: random.Random) -> str:
+    """An age in years."""
     return f"{rng.randint(2, 95)}" + (" years old" if rng.random() < 0.4 else "")
 
 

@@ -1,7 +1,7 @@
-"""Measure a checkpoint on held-back data: ``python -m training.evaluate --run DIR --squad FILE``. A minute on two cores.
+"""Measure a checkpoint on held-back data: ``python -m training.evaluate --run DIR --squad FILE``. Minutes.
 
 Sentences are scored as the grammar scores them: each next token's probability is renormalised over the tokens that some
-sentence (or the refusal) still allows, so that forced tokens cost nothing. Reported, with and without the lexical prior:
+sentence (or the refusal) still allows, so that forced tokens cost nothing. With and without the lexical prior:
 choice = share of answerable questions whose gold sentence has the highest score among the sentences; AUROC = how well
 the refusal's lead separates questions without an answer from those with one.
 """
@@ -67,7 +67,6 @@ def ranks_auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) ->
     return float(above)
 
 
-@torch.no_grad()
 def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> NDArray[np.float64]:
     """Log-probability of each sentence, then of the refusal, under the grammar. One pass over the forks' prefixes."""
     prompt = tokenizer.segments(prompt_segments("sentence", shown.question, shown.documents))
@@ -94,14 +93,13 @@ def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> N
 
 
 def score(model: Reader, tokenizer: SegmentTokenizer, examples: Iterable[Example]) -> list[Scored]:
+    """Scores of each example that shows a sentence at all."""
     found = []
     for example in examples:
         shown = show(example, SHOWN)
         if shown.documents:
             prior = np.array(shown.prior)
-            found.append(
-                Scored(shown.gold, branch_scores(model, tokenizer, shown), prior - np.logaddexp.reduce(prior))
-            )
+            found.append(Scored(shown.gold, branch_scores(model, tokenizer, shown), prior - np.logaddexp.reduce(prior)))
     return found
 
 
@@ -112,24 +110,18 @@ def report(title: str, scored: Sequence[Scored]) -> None:
     rows = [(f"model + {weight} prior", [s.model + weight * s.prior for s in scored]) for weight in WEIGHTS]
     rows.append(("prior alone", [s.prior for s in scored]))
     for name, scores in rows:
-        chosen = [
-            int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None
-        ]
+        chosen = [int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None]
         lead = np.array([v[-1] - v[:-1].max() for v in scores])
         refuse = np.array([s.gold is None for s in scored])
         decided = [
             (v.argmax() == len(v) - 1) if s.gold is None else v.argmax() == s.gold
             for v, s in zip(scores, scored, strict=True)
         ]
-        print(
-            f"  {name:28} choice {np.mean(chosen):.3f}  AUROC {ranks_auroc(lead[refuse], lead[~refuse]):.3f}  right {np.mean(decided):.3f}"
-        )
+        auroc = ranks_auroc(lead[refuse], lead[~refuse])
+        print(f"  {name:20} choice {np.mean(chosen):.3f}  AUROC {auroc:.3f}  right {np.mean(decided):.3f}")
 
 
-@torch.no_grad()
-def phrase_exact(
-    model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[Example], limit: int = 16
-) -> float:
+def phrase_exact(model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[Example], limit: int = 16) -> float:
     """Share of answerable questions whose freely decoded phrase equals the answer (no grammar, so a lower bound)."""
     task: Task = "phrase"
     right, count = 0, 0
@@ -151,16 +143,15 @@ def phrase_exact(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json"
-    )
+    """Print the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json")
     parser.add_argument("--squad", type=Path, required=True)
     parser.add_argument("--count", type=int, default=600, help="questions a set at most")
     parser.add_argument("--phrases", type=int, default=100)
     options = parser.parse_args()
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)  # short sequences: a second thread only waits
     model, tokenizer = load_reader(options.run)
     rng = random.Random(11)
     squad = held_back_squad(data_squad.split(data_squad.load(options.squad))[1], rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import json
 from pathlib import Path
 
 import gguf
@@ -16,7 +16,8 @@ from training.rows import CONTEXT_TOKENS
 from training.tokenizer import CONTROL, PAD, PRE_TOKENIZER, TURN_END
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TYPES = {
@@ -26,6 +27,7 @@ TYPES = {
 
 
 def add_metadata(writer: gguf.GGUFWriter, shape: Shape, file_type: gguf.LlamaFileType) -> None:
+    """Names, licence and sizes."""
     writer.add_name("fourcorners reader")
     writer.add_author("the fourcorners authors")
     writer.add_license("cc-by-sa-4.0")
@@ -49,17 +51,11 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape, file_type: gguf.LlamaFil
 
 def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
     """Tokens, merges and control tokens; no BOS, end of turn is end of text."""
-    import json
-
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     tokens = [tokenizer.id_to_token(number) or f"<|unused_{number}|>" for number in range(size)]
     known = tokenizer.get_vocab_size()
     kinds = [
-        gguf.TokenType.CONTROL
-        if t in CONTROL
-        else gguf.TokenType.NORMAL
-        if n < known
-        else gguf.TokenType.UNUSED
+        gguf.TokenType.CONTROL if t in CONTROL else gguf.TokenType.NORMAL if n < known else gguf.TokenType.UNUSED
         for n, t in enumerate(tokens)
     ]
     writer.add_tokenizer_model("gpt2")
@@ -79,9 +75,7 @@ def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> 
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def add_tensors(
-    writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor], kind: gguf.GGMLQuantizationType
-) -> None:
+def add_tensors(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor], kind: gguf.GGMLQuantizationType) -> None:
     """Matrices in ``kind``, norms in F32. The output matrix is the embedding, so it is written once."""
     for name, weight in weights.items():
         array = weight.float().numpy()
@@ -107,15 +101,14 @@ def export(run: Path, out: Path, kind: str) -> int:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    os.replace(temporary, out)
+    temporary.replace(out)
     return out.stat().st_size
 
 
 def main() -> None:
+    """Export as asked on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json"
-    )
+    parser.add_argument("--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json")
     parser.add_argument("--out", type=Path, required=True, help="the GGUF to write")
     parser.add_argument("--type", choices=sorted(TYPES), default="f16")
     options = parser.parse_args()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from training.data_squad import SquadSource
 from training.rows import Example, Row, Task, build_row, show
 from training.tokenizer import SegmentTokenizer
 
@@ -30,7 +29,3 @@ def row_source(
         return build_row(tokenizer, show(example, limit, rng), task)
 
     return draw
-
-
-def squad_source(squad: SquadSource) -> ExampleSource:
-    return squad.draw

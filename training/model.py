@@ -30,9 +30,11 @@ class Shape:
 
     @property
     def head_width(self) -> int:
+        """Numbers a head."""
         return self.width // self.heads
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
         return asdict(self)
 
 
@@ -42,7 +44,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
+    """One layer."""
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads = shape.heads
@@ -71,7 +75,7 @@ class Block(nn.Module):
         return x, q[:, :POINTER_HEADS], k[:, :POINTER_HEADS]
 
 
-class Reader(nn.Module):
+class Reader(nn.Module):  # type: ignore[misc]
     """The model; ``forward`` gives hidden states, ``logits`` turns chosen ones into scores over the vocabulary."""
 
     cos: Tensor
@@ -97,7 +101,7 @@ class Reader(nn.Module):
                 nn.init.normal_(parameter, std=0.03 / (2 * self.shape.layers) ** 0.5 if writes else 0.03)
 
     def forward(self, ids: Tensor, pointer_layer: int = -2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Normed hidden states [rows, length, width]; what enters ``pointer_layer``; queries and keys of its first heads."""
+        """Normed hidden states; of ``pointer_layer`` its input and its first heads' queries and keys."""
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         x = self.token_embd(ids)
         wanted = pointer_layer % self.shape.layers
@@ -110,4 +114,5 @@ class Reader(nn.Module):
         return self.output_norm(x), middle, queries, keys
 
     def logits(self, hidden: Tensor) -> Tensor:
+        """Scores over the vocabulary, in float32."""
         return F.linear(hidden, self.token_embd.weight).float()

@@ -52,12 +52,13 @@ class Shown:
 
     @property
     def sentences(self) -> list[str]:
+        """All shown sentences in order."""
         return [sentence for document in self.documents for sentence in document]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A token at which the grammar leaves several ways: their tokens, the prior's log-mass of each, and the right one."""
+    """A position where the grammar leaves several ways: their tokens, the prior's log-mass of each, the right one."""
 
     at: int
     tokens: tuple[int, ...]
@@ -109,9 +110,7 @@ def show(example: Example, limit: int, rng: random.Random | None = None) -> Show
     if gold is not None and gold not in kept and rng is not None and rng.random() < 0.8:
         kept[-1] = gold
     kept.sort()
-    documents = [
-        tuple(found[i].text for i in kept if found[i].document == n) for n in range(len(example.documents))
-    ]
+    documents = [tuple(found[i].text for i in kept if found[i].document == n) for n in range(len(example.documents))]
     place = kept.index(gold) if gold in kept else None
     prior = (*(float(scores.sentences[i]) for i in kept), scores.refusal)
     return Shown(
@@ -159,9 +158,7 @@ def prompt_segments(task: Task, question: str, documents: Sequence[Sequence[str]
     ]
     segments += [(TURN_START, True)]
     text = "user\n"
-    for number, piece in enumerate(
-        user.replace("{context}", "\0c\0").replace("{question}", "\0q\0").split("\0")
-    ):
+    for number, piece in enumerate(user.replace("{context}", "\0c\0").replace("{question}", "\0q\0").split("\0")):
         if number % 2 == 0:
             segments.append((text + piece, False))
             text = ""
@@ -224,9 +221,7 @@ def _choices(tokenizer: SegmentTokenizer, shown: Shown, first: int) -> list[Choi
     return choices
 
 
-def _pointers(
-    row: Row, spans: Sequence[tuple[int, int]], first: int, answer_length: int
-) -> list[tuple[int, int, int]]:
+def _pointers(row: Row, spans: Sequence[tuple[int, int]], first: int, answer_length: int) -> list[tuple[int, int, int]]:
     """Where to look: at the end of the right sentence first (token 0 on refusal), then at each token that is copied."""
     if row.gold < 0 or row.gold >= len(spans):
         return [(first, 0, 0)]

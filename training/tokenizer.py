@@ -53,6 +53,7 @@ class SegmentTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> SegmentTokenizer:
+        """Read a tokenizer.json."""
         return cls(Tokenizer.from_file(str(path)))
 
     def text(self, text: str) -> tuple[int, ...]:
@@ -60,6 +61,7 @@ class SegmentTokenizer:
         return self._text_ids(text)
 
     def segments(self, segments: Sequence[Segment]) -> list[int]:
+        """Ids of the segments, one after the other."""
         ids: list[int] = []
         for text, is_control in segments:
             ids.extend((CONTROL.index(text),) if is_control else self.text(text))

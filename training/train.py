@@ -34,6 +34,7 @@ LOSSES = {"choice": 1.0, "inside": 0.1, "copy": 0.3, "context": 0.1, "pointer": 
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--squad", type=Path, required=True, help="SQuAD 2.0 JSON of the train split")
     parser.add_argument("--out", type=Path, required=True, help="folder for tokenizer and checkpoint")
@@ -41,9 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--lr", type=float, default=4e-3, help="peak rate of the matrices (Muon)")
-    parser.add_argument(
-        "--embedding-lr", type=float, default=3e-3, help="peak rate of embeddings and norms (AdamW)"
-    )
+    parser.add_argument("--embedding-lr", type=float, default=3e-3, help="peak rate of embeddings and norms (AdamW)")
     parser.add_argument(
         "--weights",
         type=float,
@@ -67,7 +66,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep large blocks: without it page faults take most of a step on a CPU (2,000 against 10,000 tokens/s)."""
+    """Tell glibc to keep large blocks: page faults otherwise take most of a step (2,000 against 10,000 tokens/s)."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
@@ -76,7 +75,7 @@ def keep_freed_memory() -> None:
         mallopt(option, 2**31 - 1)
 
 
-class Helpers(nn.Module):
+class Helpers(nn.Module):  # type: ignore[misc]
     """Heads that only training has: they teach the end of a sentence how relevant it is and how it began."""
 
     def __init__(self, width: int) -> None:
@@ -86,6 +85,7 @@ class Helpers(nn.Module):
         self.start = nn.Linear(width, width, bias=False)
 
     def forward(self, model: Reader, middle: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss of relevance (with the lexical prior) and of the first token of each sentence."""
         ends = self.norm(middle.flatten(0, 1)[batch.end_at])
         scores = self.relevance(ends).squeeze(-1).float()
         relevance = F.cross_entropy(F.pad(scores, (0, 1)) + batch.end_prior, batch.end_gold)
@@ -111,9 +111,7 @@ def pointer_loss(queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
     k = keys[batch.point_row, batch.point_head]
     scores = torch.einsum("nd,ntd->nt", q, k).float() / q.shape[-1] ** 0.5
     columns = torch.arange(scores.shape[1], device=scores.device)
-    return F.cross_entropy(
-        scores.masked_fill(columns > batch.point_from[:, None], -torch.inf), batch.point_to
-    )
+    return F.cross_entropy(scores.masked_fill(columns > batch.point_from[:, None], -torch.inf), batch.point_to)
 
 
 def losses(model: Reader, helpers: Helpers, trunk: nn.Module, batch: Batch) -> Tensor:
@@ -121,9 +119,7 @@ def losses(model: Reader, helpers: Helpers, trunk: nn.Module, batch: Batch) -> T
     hidden, middle, queries, keys = trunk(batch.ids)
     flat = hidden.flatten(0, 1)
     logits = model.logits(flat[torch.cat((batch.choice_at, batch.copy_at, batch.context_at))])
-    of_choices, of_copies, of_context = logits.split(
-        [len(batch.choice_at), len(batch.copy_at), len(batch.context_at)]
-    )
+    of_choices, of_copies, of_context = logits.split([len(batch.choice_at), len(batch.copy_at), len(batch.context_at)])
     right, inside = choice_loss(of_choices, batch)
     copies = F.cross_entropy(of_copies, batch.copy_next, reduction="none")
     copy = (copies * batch.copy_weight).sum() / batch.copy_weight.sum()
@@ -152,18 +148,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write beside, then rename, so that a reader never sees half a file."""
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def sources(options: argparse.Namespace) -> list[tuple[float, mixture.ExampleSource]]:
+    """The two kinds of examples with their shares."""
     train_paragraphs, _ = data_squad.split(data_squad.load(options.squad))
     share = options.squad_share
     return [(share, data_squad.SquadSource(train_paragraphs).draw), (1.0 - share, TemplateSource().draw)]
 
 
-def tokenizer_for(
-    options: argparse.Namespace, found: list[tuple[float, mixture.ExampleSource]]
-) -> SegmentTokenizer:
+def tokenizer_for(options: argparse.Namespace, found: list[tuple[float, mixture.ExampleSource]]) -> SegmentTokenizer:
     """The tokenizer of the folder, or a new one learned from 20,000 drawn examples."""
     path = options.out / "tokenizer.json"
     if not path.exists():
@@ -194,6 +189,7 @@ class Trainer:
             self._load()
 
     def run(self) -> None:
+        """Train until the budget is used up; saves at the end and every two minutes."""
         trunk = self.model if self.options.no_compile else torch.compile(self.model, dynamic=False)
         stream = batches(
             self.draw, self.options.seed + self.step, self.options.batch_tokens, self.options.context_share
@@ -208,14 +204,7 @@ class Trainer:
             tokens += batch.ids.numel()
             self.step += 1
             if self.step % REPORT_STEPS == 0:
-                shown = " ".join(
-                    f"{name} {value:.3f}"
-                    for name, value in zip(LOSSES, (sums / REPORT_STEPS).tolist(), strict=True)
-                )
-                print(
-                    f"step {self.step} {self.seconds / 60:.1f} min {shown} {tokens / (time.monotonic() - counted):,.0f} tokens/s",
-                    flush=True,
-                )
+                self._tell(sums / REPORT_STEPS, tokens / (time.monotonic() - counted))
                 tokens, counted = 0, time.monotonic()
                 sums.zero_()
             if self.seconds - saved > CHECKPOINT_SECONDS:
@@ -223,11 +212,13 @@ class Trainer:
                 saved = self.seconds
         self._save()
 
+    def _tell(self, means: Tensor, speed: float) -> None:
+        shown = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, means.tolist(), strict=True))
+        print(f"step {self.step} {self.seconds / 60:.1f} min {shown} {speed:,.0f} tokens/s", flush=True)
+
     def _step(self, trunk: nn.Module, batch: Batch, done: float) -> Tensor:
         factor = rate_factor(self.step, done)
-        for optimiser, rate in zip(
-            self.optimisers, (self.options.lr, self.options.embedding_lr), strict=True
-        ):
+        for optimiser, rate in zip(self.optimisers, (self.options.lr, self.options.embedding_lr), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -263,15 +254,14 @@ class Trainer:
 
 
 def main() -> None:
+    """Train as asked on the command line."""
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
     torch.set_num_threads(os.cpu_count() or 1)
     torch._dynamo.config.recompile_limit = 32
     trainer = Trainer(options)
-    print(
-        f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters on {trainer.device}", flush=True
-    )
+    print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters on {trainer.device}", flush=True)
     trainer.run()
 
 

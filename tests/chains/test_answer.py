@@ -169,6 +169,14 @@ def test_equal_words_elsewhere_are_listed(bundled_llm: LlamaCpp) -> None:
     assert citation["also"] == [{"index": 2, "start": 0, "end": 27}]
 
 
+def test_all_places_of_equal_words_are_listed_shown_or_not(bundled_llm: LlamaCpp) -> None:
+    for span in ("sentence", "phrase"):
+        chain = grounded_chain(bundled_llm, span=span, threshold=1e9)
+        (citation,) = chain.invoke({**YEAR, "context": [FACT] * 12})["citations"]
+        assert citation["index"] == 0
+        assert [place["index"] for place in citation["also"]] == list(range(1, 12))
+
+
 def test_the_threshold_decides_and_refused_is_the_branch(bundled_llm: LlamaCpp) -> None:
     score = grounded_chain(bundled_llm).invoke(YEAR)["score"]
     assert grounded_chain(bundled_llm, threshold=score - 0.5).invoke(YEAR)["refused"]

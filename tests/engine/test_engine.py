@@ -41,6 +41,10 @@ def endless(closed: threading.Event | None = None) -> Program:
         yield from greedy(20, 50, closed)
 
 
+def drain(events: Any) -> list[Any]:
+    return list(events)
+
+
 def failing(error: BaseException) -> Program:
     yield "before"
     raise error
@@ -157,7 +161,7 @@ def test_close_fails_what_runs_and_what_waits_and_refuses_what_comes() -> None:
     assert isinstance(first, int)
     waiting = [engine.submit(greedy(20, 5)) for _ in range(3)]
     with ThreadPoolExecutor(4) as pool:
-        ends = [pool.submit(lambda events: [*events], request) for request in (events, *waiting)]
+        ends = [pool.submit(drain, request) for request in (events, *waiting)]
         engine.close()
         for end in ends:
             with pytest.raises(EngineClosed):

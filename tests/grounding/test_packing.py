@@ -57,8 +57,16 @@ def test_what_is_shown_fits_the_budget_and_nothing_is_dropped_in_silence(
     except ContextOverflow:
         return
     assert list(result.shown) == sorted(set(result.shown))
-    assert len(result.shown) + result.n_left_out == len(evidence.sentences)
+    texts_shown = {evidence.sentences[index].text for index in result.shown}
+    assert len(texts_shown) + result.n_left_out >= len({sentence.text for sentence in evidence.sentences})
     assert sum(len(block.split()) for block in result.blocks) <= budget
     assert most is None or len(result.shown) <= most
     for index in result.shown:
         assert any(evidence.sentences[index].text[:1] in block for block in result.blocks)
+
+
+def test_equal_sentences_take_the_place_of_one() -> None:
+    texts = ["The ferry is red. " * 20, "The bus is red.", "The bike is red."]
+    result = packed("What is red?", texts, 100, most=3)
+    assert "\n".join(result.blocks).split("\n").count("The ferry is red.") == 1
+    assert {"The bus is red.", "The bike is red."} <= set("\n".join(result.blocks).split("\n"))
