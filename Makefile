@@ -24,7 +24,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p fourcorners
-	$(BIN)/mypy tests scripts examples
+	$(BIN)/mypy --explicit-package-bases tests scripts examples benchmarks
 	$(BIN)/lint-imports
 
 format: setup  ## format the code

@@ -12,7 +12,7 @@ from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict
 
 from fourcorners.chains.reply import Collector, Reply, reply_tail
-from fourcorners.errors import InputError, shortened
+from fourcorners.errors import InputError
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
 
@@ -142,14 +142,7 @@ class GroundedStream:
         yield self._tail(value, collector)
 
     def _value(self, given: Any, config: RunnableConfig) -> Any:
-        if isinstance(given, BaseModel):
-            given = dict(given)
-        if not isinstance(given, dict):
-            raise InputError(f"the input must be {{'question', 'context'}}, not {shortened(given)}")
-        missing = [name for name in ("question", "context") if name not in given]
-        if missing:
-            raise InputError(f"the input lacks {missing}: give question and context")
-        return self._prompt.invoke({name: given[name] for name in ("question", "context")}, config)
+        return self._prompt.invoke(dict(given) if isinstance(given, BaseModel) else given, config)
 
     @staticmethod
     def _head(given: Any) -> AddableDict:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel
@@ -58,13 +59,20 @@ class _RagStream:
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         question = _question(list(inputs))
         documents = self._retriever.invoke(question, config)
-        yield from self._answer.reply({"question": question, "context": list(documents)}, config)
+        yield from self._answer.reply({"question": question, "context": _as_list(documents)}, config)
 
     async def atransform(self, inputs: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         question = _question([chunk async for chunk in inputs])
         documents = await self._retriever.ainvoke(question, config)
-        async for chunk in self._answer.areply({"question": question, "context": list(documents)}, config):
+        async for chunk in self._answer.areply({"question": question, "context": _as_list(documents)}, config):
             yield chunk
+
+
+def _as_list(found: Any) -> Any:
+    """What a retriever returned; one text or Document counts as one, anything odd is left for the prompt to refuse."""
+    if isinstance(found, Iterable) and not isinstance(found, str | Document | Mapping):
+        return list(found)
+    return found
 
 
 def _question(chunks: list[Any]) -> str:

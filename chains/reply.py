@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -103,10 +104,17 @@ def _found(evidence: Evidence, quote: str) -> Citation | None:
     places = [
         Span(index, start, start + len(quote))
         for index, document in enumerate(evidence.documents)
-        if (start := document.text.find(quote)) >= 0
+        for start in _all_starts(document.text, quote)
     ]
     if not places:
         return None
     first = places[0]
     document_id = evidence.documents[first.document].id
     return Citation(document_id, first.document, first.start, first.end, quote, tuple(places[1:]))
+
+
+def _all_starts(text: str, quote: str) -> Iterator[int]:
+    start = text.find(quote)
+    while start >= 0:
+        yield start
+        start = text.find(quote, start + len(quote))

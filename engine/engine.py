@@ -119,7 +119,7 @@ class Engine:
             self._drive(request)
         except FourCornersError as error:
             request.put(error)
-        except Exception as error:
+        except BaseException as error:  # a program that asks the process to exit must not end the engine's thread
             failure = EngineError(f"the engine failed: {type(error).__name__}: {error}")
             failure.__cause__ = error
             request.put(failure)

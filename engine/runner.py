@@ -77,7 +77,7 @@ class Runner:
         end = step.position + len(step.tokens)
         if end > self.n_context_tokens:
             raise ContextOverflow(f"the prompt needs {end} tokens, but the window holds {self.n_context_tokens}")
-        if step.position > len(self._cached) or step.n_logits > len(step.tokens):
+        if not 0 <= step.position <= len(self._cached) or step.n_logits > len(step.tokens):
             raise EngineError(f"step at {step.position} with {len(step.tokens)} tokens does not follow the cache")
         n_reused = self._reuse(step)
         rows: list[Logits] = []
@@ -94,6 +94,7 @@ class Runner:
     def close(self) -> None:
         """Free the model and its memory. A second call does nothing."""
         if self._context is not None:
+            self.vocabulary.close()
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self._context)
             llama_cpp.llama_model_free(self._model)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +14,8 @@ import regex
 from llguidance import LLTokenizer
 from llguidance.llamacpp import lltokenizer_from_vocab
 
+from fourcorners.errors import EngineClosed
+
 MAX_PIECE_BYTES = 8_000
 """llama.cpp's tokenizers overflow the stack on unbroken runs of 40-80 kB, so text goes in piece by piece."""
 
@@ -19,18 +23,32 @@ _SPECIAL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_
 
 
 class Vocabulary:
-    """Reads only the model's vocabulary, which never changes: safe from any thread while the model is open."""
+    """Safe from any thread. After ``close`` every method that needs the model raises EngineClosed."""
 
     def __init__(self, vocab: Any) -> None:
         self._vocab = vocab
+        self._lock = threading.Lock()
         self.n_tokens = int(llama_cpp.llama_vocab_n_tokens(vocab))
         self.eos = int(llama_cpp.llama_vocab_eos(vocab))
         self.is_spm = llama_cpp.llama_vocab_type(vocab) == llama_cpp.LLAMA_VOCAB_TYPE_SPM
 
+    def close(self) -> None:
+        """Let go of the model, which is about to be freed; waits for a call under way."""
+        with self._lock:
+            self._vocab = None
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        with self._lock:
+            if self._vocab is None:
+                raise EngineClosed("the engine was closed: make a new one")
+            yield self._vocab
+
     @cached_property
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end a generation (end of text, end of turn)."""
-        ends = (token for token in range(self.n_tokens) if llama_cpp.llama_vocab_is_eog(self._vocab, token))
+        with self._open() as vocab:
+            ends = [token for token in range(self.n_tokens) if llama_cpp.llama_vocab_is_eog(vocab, token)]
         return frozenset(ends) | {self.eos}
 
     @cached_property
@@ -41,7 +59,8 @@ class Vocabulary:
     @cached_property
     def constraint_tokenizer(self) -> LLTokenizer:
         """The vocabulary as llguidance wants it, for grammar masks. Takes about a second for 100,000 tokens, once."""
-        return lltokenizer_from_vocab(self._vocab, eos_token=self.eos)
+        with self._open() as vocab:
+            return lltokenizer_from_vocab(vocab, eos_token=self.eos)
 
     def control(self, text: str) -> list[int]:
         """Tokens of trusted template text; control-token text in it becomes control tokens."""
@@ -57,9 +76,8 @@ class Vocabulary:
 
     def begins(self) -> list[int]:
         """The begin-of-text token where this model wants one."""
-        if not llama_cpp.llama_vocab_get_add_bos(self._vocab):
-            return []
-        bos = int(llama_cpp.llama_vocab_bos(self._vocab))
+        with self._open() as vocab:
+            bos = int(llama_cpp.llama_vocab_bos(vocab)) if llama_cpp.llama_vocab_get_add_bos(vocab) else -1
         return [bos] if bos >= 0 else []
 
     def text(self, tokens: list[int]) -> str:
@@ -69,11 +87,12 @@ class Vocabulary:
     @cached_property
     def _special_pattern(self) -> regex.Pattern[str] | None:
         pieces = set()
-        for token in range(self.n_tokens):
-            if llama_cpp.llama_vocab_get_attr(self._vocab, token) & _SPECIAL:
-                piece = self._piece(token, special=True).decode("utf-8", "replace")
-                if len(piece) > 2 and piece.strip():
-                    pieces.add(piece)
+        with self._open() as vocab:
+            special = [t for t in range(self.n_tokens) if llama_cpp.llama_vocab_get_attr(vocab, t) & _SPECIAL]
+        for token in special:
+            piece = self._piece(token, special=True).decode("utf-8", "replace")
+            if len(piece) > 2 and piece.strip():
+                pieces.add(piece)
         if not pieces:
             return None
         return regex.compile("|".join(regex.escape(piece) for piece in sorted(pieces, key=len, reverse=True)))
@@ -103,19 +122,21 @@ class Vocabulary:
         room = len(text) + 8
         for _ in range(2):
             buffer = (llama_cpp.llama_token * room)()
-            count = llama_cpp.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse_special)
+            with self._open() as vocab:
+                count = llama_cpp.llama_tokenize(vocab, text, len(text), buffer, room, False, parse_special)
             if count >= 0:
                 return list(buffer[:count])
             room = -count
         raise RuntimeError(f"llama.cpp could not tokenize {len(text)} bytes")
 
     def _piece(self, token: int, *, special: bool) -> bytes:
-        if not special and llama_cpp.llama_vocab_is_control(self._vocab, token):
-            return b""
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            with self._open() as vocab:
+                if not special and llama_cpp.llama_vocab_is_control(vocab, token):
+                    return b""
+                count = llama_cpp.llama_token_to_piece(vocab, token, buffer, room, 0, special)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count

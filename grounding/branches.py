@@ -107,23 +107,26 @@ class BranchSearch:
         return node.members[0], node.log_probability
 
     def _fork(self, node: _Node) -> Generator[Any, Any, list[_Node]]:
-        path = self._branches[node.members[0]].tokens[: node.depth]
-        if path in self._expanded:
-            return self._expanded[path]
-        by_token: dict[int, list[int]] = {}
-        for index in node.members:
-            by_token.setdefault(self._branches[index].tokens[node.depth], []).append(index)
-        if len(by_token) == 1:
-            children = [_Node(node.rank, node.depth + 1, node.members)]
-        else:
+        """The ways on from the next place where the members of ``node`` part; what they share is skipped."""
+        depth, by_token = node.depth, self._next_tokens(node.members, node.depth)
+        while len(by_token) == 1:
+            depth += 1
+            by_token = self._next_tokens(node.members, depth)
+        path = self._branches[node.members[0]].tokens[:depth]
+        if path not in self._expanded:
             logits = self._first
             if self._base + len(path) > self._window_tokens:
                 logits = np.zeros_like(self._first)  # no room to ask the model: the prior decides this late fork
             elif path:
                 logits = (yield Evaluate(self._base, path))[-1]
-            children = self._children(node, path, by_token, logits)
-        self._expanded[path] = children
-        return children
+            self._expanded[path] = self._children(_Node(node.rank, depth, node.members), path, by_token, logits)
+        return self._expanded[path]
+
+    def _next_tokens(self, members: list[int], depth: int) -> dict[int, list[int]]:
+        by_token: dict[int, list[int]] = {}
+        for index in members:
+            by_token.setdefault(self._branches[index].tokens[depth], []).append(index)
+        return by_token
 
     def _children(
         self, node: _Node, path: tuple[int, ...], by_token: dict[int, list[int]], logits: Scores

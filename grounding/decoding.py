@@ -64,7 +64,6 @@ class Rules:
     temperature: float = 0.0
     seed: int | None = None
     answer_prefix: str = ""
-    stop: tuple[str, ...] = ()
 
 
 class Tokens(Protocol):

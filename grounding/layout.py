@@ -61,7 +61,11 @@ def places(text: str, spans: Sequence[Offsets]) -> list[Place]:
 
 def _kind(text: str, start: int, end: int) -> Kind:
     before = text[max(0, start - 12) : start]
-    if _HEADING_MARK.search(before) or _UNDERLINED.match(text, end, end + 200) or _BOLD_LEAD.fullmatch(text, start, end):
+    if (
+        _HEADING_MARK.search(before)
+        or _UNDERLINED.match(text, end, end + 200)
+        or _BOLD_LEAD.fullmatch(text, start, end)
+    ):
         return "heading"
     if text[end - 1] == "?" or text.startswith(("?**", "?*", "?_"), end - 1):
         return "question"

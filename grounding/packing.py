@@ -57,11 +57,15 @@ def _best(
     budget_tokens: int,
     most: int,
 ) -> dict[int, str]:
-    """The sentences to show, best first, each with as much of its text as is shown."""
+    """The distinct sentences to show, best first, each with as much of its text as is shown."""
     views: dict[int, str] = {}
+    seen: set[str] = set()
     left, limit = budget_tokens, budget_tokens // 2
     for index in np.argsort(-prior.sentences, kind="stable"):
         text = evidence.sentences[index].text
+        if text in seen:
+            continue
+        seen.add(text)
         cost = count_tokens(text) + 2
         while cost > limit and len(text) > 1:
             text = text[: max(1, len(text) * limit // cost - 1)]

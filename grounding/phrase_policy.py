@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fourcorners.errors import EngineError
 from fourcorners.grounding.decoding import (
     Evaluate,
     Outcome,
@@ -21,9 +22,9 @@ from fourcorners.grounding.decoding import (
 from fourcorners.grounding.evidence import Citation, Evidence
 from fourcorners.grounding.grammar import Constraint, phrase_grammar
 from fourcorners.grounding.prior import PriorScores
+from fourcorners.grounding.stopping import SEPARATOR
 from fourcorners.grounding.tracker import SpanTracker, word_starts
 
-SEPARATOR = "\n"
 MAX_PHRASE_TOKENS = 48
 """A longer phrase ends at its next word."""
 
@@ -50,9 +51,14 @@ class _PhraseDecoder:
         self, evidence: Evidence, shown: Sequence[int], prior: PriorScores, tokens: Tokens, rules: Rules
     ) -> None:
         self._evidence, self._tokens, self._rules = evidence, tokens, rules
-        sentences = [evidence.sentences[index] for index in shown]
-        self._texts = list(dict.fromkeys(sentence.text for sentence in sentences))
-        self._starts = word_starts(sentences, [rules.prior_weight * prior.sentences[index] for index in shown])
+        texts = dict.fromkeys(evidence.sentences[index].text for index in shown)
+        self._texts = [text for text in texts if self._can_spell(text)]
+        usable = set(self._texts)
+        places = [index for index, sentence in enumerate(evidence.sentences) if sentence.text in usable]
+        weighted = [rules.prior_weight * prior.sentences[index] for index in places]
+        self._starts = word_starts([evidence.sentences[index] for index in places], weighted)
+        if texts and not usable:
+            raise EngineError("the model's vocabulary can't spell this context: use span='sentence' or another model")
         self._refusal_prior = rules.prior_weight * prior.refusal
         self._chance = np.random.default_rng(rules.seed)
         self._said: list[str] = [evidence.options.refusal]
@@ -164,6 +170,9 @@ class _PhraseDecoder:
             if not tracker.alive:
                 break
         return total - float(np.log(-np.expm1(min(total, -1e-12))))
+
+    def _can_spell(self, text: str) -> bool:
+        return b"".join(self._tokens.pieces[token] for token in self._tokens.plain(text)) == text.encode()
 
     def _tracker(self) -> SpanTracker:
         return SpanTracker(self._starts, excluded=self._said)

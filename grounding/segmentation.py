@@ -60,6 +60,9 @@ def sentences(text: str, language: str = "en") -> list[Offsets]:
         if lead:
             found.append(lead.span(1))
             start = lead.end()
+        marker = _ITEM_MARKER.match(text, start, end)
+        if marker and marker.end() < end:
+            start = marker.end()  # else "1." passes for a sentence
         block = text[start:end]
         for boundary in sentencex.get_sentence_boundaries(language, block):
             piece = _trimmed(text, start + boundary["start_index"], start + boundary["end_index"])

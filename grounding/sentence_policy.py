@@ -14,8 +14,8 @@ from fourcorners.grounding.decoding import Evaluate, Outcome, Piece, Policy, Rul
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.grammar import Constraint, sentence_grammar
 from fourcorners.grounding.prior import PriorScores
+from fourcorners.grounding.stopping import SEPARATOR
 
-SEPARATOR = "\n"
 STOP_MARGIN = 1.5
 """A further sentence is worth adding while its prior is at most this far (in nats) behind the best one's."""
 
@@ -39,7 +39,7 @@ def answer_in_sentences(
 ) -> Policy:
     """Emit the refusal, or one to ``max_spans`` distinct sentences among ``shown``, then the ``Outcome``."""
     options = evidence.options
-    candidates = _candidates(evidence, shown, prior, rules.prior_weight)
+    candidates = _told_apart(_candidates(evidence, shown, prior, rules.prior_weight), tokens)
     refusal = Branch(_tokens(tokens, rules.answer_prefix + options.refusal), prior.refusal * rules.prior_weight)
     if not candidates:
         yield from _refuse(options.refusal, refusal, tokens, score=np.inf, rules=rules)
@@ -77,13 +77,11 @@ def _quote(
         chosen = left.pop(best)
         emitted = list(_tokens(tokens, lead + chosen.text)[:-1])
         n_tokens += len(emitted)
-        cut = _stop_at(chosen.text, rules.stop)
-        if citations and cut != 0:
+        if citations:
             yield Piece(SEPARATOR, 0)
-        yield from _pieces(chosen.text[:cut], emitted, tokens, lead)
-        if cut != 0:
-            citations.append(_citation(evidence, chosen, cut))
-        if cut is not None or not left or len(citations) == evidence.options.max_spans:
+        yield from _pieces(chosen.text, emitted, tokens, lead)
+        citations.append(_citation(evidence, chosen))
+        if not left or len(citations) == evidence.options.max_spans:
             break
         if n_tokens >= rules.max_new_tokens or len(path) + len(emitted) > rules.window_tokens:
             reason = "length"
@@ -122,12 +120,12 @@ def _search(
 
 
 def _candidates(evidence: Evidence, shown: Sequence[int], prior: PriorScores, prior_weight: float) -> list[_Candidate]:
-    """Distinct texts among ``shown``. A sentence that reads like the refusal can't be told from it and is left out."""
-    where: dict[str, list[int]] = {}
-    for index in shown:
-        text = evidence.sentences[index].text
-        if text != evidence.options.refusal:
-            where.setdefault(text, []).append(index)
+    """Distinct texts among ``shown``, with all their places. One that reads like the refusal can't be told from it."""
+    where: dict[str, list[int]] = {evidence.sentences[index].text: [] for index in shown}
+    where.pop(evidence.options.refusal, None)
+    for index, sentence in enumerate(evidence.sentences):
+        if sentence.text in where:
+            where[sentence.text].append(index)
     return [
         _Candidate(
             text,
@@ -136,6 +134,11 @@ def _candidates(evidence: Evidence, shown: Sequence[int], prior: PriorScores, pr
         )
         for text, indices in where.items()
     ]
+
+
+def _told_apart(candidates: list[_Candidate], tokens: Tokens) -> list[_Candidate]:
+    """Of texts that a vocabulary spells alike (it lacks some of their characters) only the first can be chosen."""
+    return list({_tokens(tokens, candidate.text): candidate for candidate in reversed(candidates)}.values())[::-1]
 
 
 def _tokens(tokens: Tokens, text: str) -> tuple[int, ...]:
@@ -152,7 +155,7 @@ def _pieces(text: str, emitted: Sequence[int], tokens: Tokens, lead: str) -> Gen
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     whole = b"".join(tokens.pieces[token] for token in emitted).decode("utf-8", "replace")
     if whole != lead + text:
-        # A stop string cut it short, or the vocabulary can't spell it: the text itself is what counts.
+        # The vocabulary can't spell it: the text itself is what counts.
         yield Piece(text, len(emitted))
         return
     skip = len(lead)
@@ -162,19 +165,13 @@ def _pieces(text: str, emitted: Sequence[int], tokens: Tokens, lead: str) -> Gen
         yield Piece(kept, 1)
 
 
-def _stop_at(text: str, stops: Sequence[str]) -> int | None:
-    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    return min(found) if found else None
-
-
-def _citation(evidence: Evidence, chosen: _Candidate, cut: int | None) -> Citation:
-    spans = [s if cut is None else Span(s.document, s.start, s.start + cut) for s in chosen.spans]
-    first = spans[0]
+def _citation(evidence: Evidence, chosen: _Candidate) -> Citation:
+    first = chosen.spans[0]
     return Citation(
         evidence.documents[first.document].id,
         first.document,
         first.start,
         first.end,
         evidence.quote(first),
-        tuple(spans[1:]),
+        chosen.spans[1:],
     )

@@ -13,6 +13,7 @@ from fourcorners.grounding.evidence import Sentence, Span
 from fourcorners.grounding.segmentation import chunks
 
 _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
+MAX_WORD_BYTES = 256
 _CLOSING = frozenset(")]}\"'”’»%°€$£¥")
 
 
@@ -31,18 +32,36 @@ class Start:
 def word_starts(sentences: Sequence[Sentence], priors: Sequence[float]) -> list[Start]:
     """All words of ``sentences``; each sentence's prior mass is shared out evenly among its own.
 
-    A span begins at a word or number and ends at one, or at what closes one (a bracket, a quote, a unit sign).
+    A span begins at a word or number and ends at one, or at what closes one (a bracket, a quote, a unit sign). It
+    neither begins in nor passes a word of more than MAX_WORD_BYTES, which is no word.
     """
     found: list[Start] = []
     for sentence, prior in zip(sentences, priors, strict=True):
-        pieces = chunks(sentence.text)
-        words = {(s, e) for s, e in pieces if _HAS_WORD.search(sentence.text, s, e)}
+        begins, ends = _borders(sentence.text)
         data = sentence.text.encode()
-        at = _byte_offsets(sentence.text)
-        ends = frozenset(at[e] for s, e in pieces if (s, e) in words or sentence.text[s:e] in _CLOSING)
-        share = prior - float(np.log(max(1, len(words))))
-        found.extend(Start(sentence, data, at[start], ends, max(ends), share) for start, _ in sorted(words))
+        share = prior - float(np.log(max(1, len(begins))))
+        found.extend(Start(sentence, data, offset, ends, last_end, share) for offset, last_end in begins)
     return found
+
+
+def _borders(text: str) -> tuple[list[tuple[int, int]], frozenset[int]]:
+    """Byte offsets at which a span may begin, each with the last at which it may end; and all ends."""
+    begins: list[tuple[int, int]] = []
+    ends: set[int] = set()
+    run: list[int] = []
+    last_end, offset = 0, 0
+    for start, end in chunks(text):
+        piece = text[start:end]
+        size = len(piece.encode())
+        is_word = _HAS_WORD.search(piece) is not None
+        if size > MAX_WORD_BYTES:
+            begins, run = begins + [(begin, last_end) for begin in run], []
+        elif is_word or piece in _CLOSING:
+            last_end = offset + size
+            ends.add(last_end)
+            run += [offset] if is_word else []
+        offset += size
+    return begins + [(begin, last_end) for begin in run], frozenset(ends)
 
 
 class SpanTracker:
@@ -92,11 +111,3 @@ class SpanTracker:
 
     def _ending(self) -> list[Start]:
         return [start for start in self.alive if start.offset + len(self.emitted) in start.ends]
-
-
-def _byte_offsets(text: str) -> list[int]:
-    offsets, total = [0], 0
-    for char in text:
-        total += len(char.encode())
-        offsets.append(total)
-    return offsets

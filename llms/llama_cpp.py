@@ -13,6 +13,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, PrivateAttr, ValidationError
 
@@ -23,6 +24,7 @@ from fourcorners.llms.profile import Profile, profile_of
 from fourcorners.llms.run import Run, plan_run
 from fourcorners.llms.settings import GenerationSettings, generation_settings, settings_error
 from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
+from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText
 
 
 class LlamaCpp(BaseLLM):
@@ -46,7 +48,7 @@ class LlamaCpp(BaseLLM):
     _format: ChatFormat = PrivateAttr()
 
     @classmethod
-    def load(cls, model_path: str | os.PathLike[str], **settings: Any) -> LlamaCpp:
+    def load(cls, model_path: str | os.PathLike[str], /, **settings: Any) -> LlamaCpp:
         """Load a GGUF. Raises SettingsError for unknown settings, ModelLoadError for a bad file."""
         own = {name: settings.pop(name) for name in ("n_context_tokens", "n_threads") if name in settings}
         common = {name: settings.pop(name) for name in ("callbacks", "tags", "metadata", "verbose") if name in settings}
@@ -79,10 +81,18 @@ class LlamaCpp(BaseLLM):
         return {"model_path": Path(self.model_path).name, **self.settings.model_dump()}
 
     def _start(self, prompt: str, stop: list[str] | None, changes: dict[str, Any]) -> Run:
+        if isinstance(stop, str):
+            raise SettingsError(f"stop must be a list of texts, not the text {stop!r}: write stop=[{stop!r}]")
         if stop is not None:
-            changes = {**changes, "stop": tuple(stop)}
+            changes = {**changes, "stop": stop}
         settings = generation_settings(self.settings, changes)
         return plan_run(prompt, self._engine, self._profile, self._format, settings)
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        # LangChain would wrap the text in a value that keeps a plain str, and the evidence would be lost.
+        if isinstance(model_input, GroundedText):
+            return GroundedPromptValue.of(model_input)
+        return super()._convert_input(model_input)
 
     def _stream(
         self,

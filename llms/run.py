@@ -19,6 +19,7 @@ from fourcorners.grounding.packing import Packed, pack
 from fourcorners.grounding.phrase_policy import answer_in_phrases
 from fourcorners.grounding.prior import PriorScores, lexical_prior
 from fourcorners.grounding.sentence_policy import answer_in_sentences
+from fourcorners.grounding.stopping import stopped_at
 from fourcorners.llms.profile import Profile
 from fourcorners.llms.sampling import generate_freely
 from fourcorners.llms.settings import GenerationSettings
@@ -178,13 +179,14 @@ def _grounded_run(
         temperature=settings.temperature,
         seed=settings.seed,
         answer_prefix=chat_format.answer_prefix,
-        stop=settings.stop,
     )
     policy = answer_in_sentences if options.span == "sentence" else answer_in_phrases
     vocabulary = engine.runner.vocabulary
     return Run(
         engine,
-        lambda: _as_program(policy(tokens, evidence, packed.shown, prior, vocabulary, rules)),
+        lambda: _as_program(
+            stopped_at(policy(tokens, evidence, packed.shown, prior, vocabulary, rules), settings.stop)
+        ),
         info=info,
         n_prompt_tokens=len(tokens),
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fourcorners.engine.program import Forward, Program
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.grounding.decoding import Piece
+from fourcorners.grounding.stopping import StopFilter
 from fourcorners.llms.settings import GenerationSettings
 
 Floats = NDArray[np.float64]
@@ -35,11 +36,13 @@ class Sampler:
             )
         if self._settings.temperature <= 0:
             return int(scores.argmax())
-        ids, chances = self._kept(scores / self._settings.temperature)
-        return int(self._chance.choice(ids, p=chances))
+        ids = self._kept(scores / self._settings.temperature)
+        # Noise belongs to the token id, so that a tiny change of scores changes a draw only where it must.
+        noise = self._chance.gumbel(size=len(scores))
+        return int(ids[int((scores[ids] / self._settings.temperature + noise[ids]).argmax())])
 
-    def _kept(self, scores: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """Token ids that may be drawn, most probable first, and their probabilities."""
+    def _kept(self, scores: Floats) -> NDArray[np.int64]:
+        """Token ids that may be drawn, most probable first."""
         n_kept = min(self._settings.top_k or len(scores), len(scores))
         ids = np.argpartition(-scores, n_kept - 1)[:n_kept]
         ids = ids[np.argsort(-scores[ids], kind="stable")]
@@ -47,42 +50,7 @@ class Sampler:
         chances /= chances.sum()
         enough = int(np.searchsorted(np.cumsum(chances), self._settings.top_p)) + 1
         enough = min(enough, int((chances >= self._settings.min_p * chances[0]).sum()))
-        kept = chances[: max(1, enough)]
-        return ids[: len(kept)], kept / kept.sum()
-
-
-class StopFilter:
-    """Passes text on up to the first stop string; holds back what may still become one. Nothing of it gets out."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = [stop for stop in stops if stop]
-        self._held = ""
-        self.stopped = False
-
-    def feed(self, text: str) -> str:
-        """The part of the text so far that is safe to show."""
-        self._held += text
-        found = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            self.stopped = True
-            return self._release(min(found))
-        return self._release(len(self._held) - self._longest_start())
-
-    def flush(self) -> str:
-        """What was held back, when the text has ended."""
-        return "" if self.stopped else self._release(len(self._held))
-
-    def _longest_start(self) -> int:
-        """Length of the longest end of the held text that begins a stop string."""
-        longest = max((len(stop) for stop in self._stops), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
-                return length
-        return 0
-
-    def _release(self, length: int) -> str:
-        text, self._held = self._held[:length], self._held[length:]
-        return text
+        return ids[: max(1, enough)]
 
 
 def generate_freely(prompt: Sequence[int], vocabulary: Vocabulary, settings: GenerationSettings, room: int) -> Program:

@@ -61,6 +61,14 @@ class GroundedPromptTemplate(PromptTemplate):
     custom: bool = False
     system: str = ""
 
+    def _validate_input(self, inner_input: Any) -> dict[str, Any]:
+        if not isinstance(inner_input, Mapping):
+            raise InputError(f"the input must be {{'question', 'context'}}, not {shortened(inner_input)}")
+        missing = [name for name in ("question", "context") if name not in inner_input]
+        if missing:
+            raise InputError(f"the input lacks {missing}: give question and context")
+        return dict(inner_input)
+
     def format_prompt(self, **kwargs: Any) -> PromptValue:
         """Raises InputError where question or context is missing or of another type."""
         variables = self._merge_partial_and_user_variables(**kwargs)

@@ -70,7 +70,7 @@ def _build_llama_cpp() -> None:
     if installed.returncode == 0:
         return
     _say("Getting llama-cpp-python: built from source for this machine, 3 to 6 minutes on two cores the first time")
-    command = [PYTHON, "-m", "pip", "install", "-v", "--constraint", "constraints.txt", "llama-cpp-python"]
+    command = [str(PYTHON), "-m", "pip", "install", "-v", "--constraint", "constraints.txt", "llama-cpp-python"]
     log = ENVIRONMENT / "llama-cpp-python.log"
     shown = -1
     with log.open("w") as kept:

@@ -13,7 +13,7 @@ from torch import Tensor
 from training.mixture import MOST_SENTENCES
 from training.rows import CONTEXT_TOKENS, Choice, Row
 
-LENGTHS = (128, 192, 256, 320, CONTEXT_TOKENS)
+LENGTHS = (96, 128, 192, 256, 320, CONTEXT_TOKENS)
 """Few fixed lengths, so that a compiled model is compiled few times."""
 WAYS = MOST_SENTENCES + 1
 """Most ways at a fork: the sentences and the refusal."""

@@ -15,7 +15,7 @@ ExampleSource = Callable[[random.Random], Example]
 
 
 def row_source(
-    tokenizer: SegmentTokenizer, sources: list[tuple[float, ExampleSource]]
+    tokenizer: SegmentTokenizer, sources: list[tuple[float, ExampleSource]], most_sentences: int = MOST_SENTENCES
 ) -> Callable[[random.Random], Row]:
     """A function that draws one row; ``sources`` are (share, source)."""
     shares = [share for share, _ in sources]
@@ -24,7 +24,7 @@ def row_source(
     def draw(rng: random.Random) -> Row:
         example = rng.choices(draws, shares)[0](rng)
         # Few sentences teach fast, many are what the runtime shows: both, with a lean to many.
-        limit = max(rng.randint(1, MOST_SENTENCES), rng.randint(1, MOST_SENTENCES))
+        limit = max(rng.randint(1, most_sentences), rng.randint(1, most_sentences))
         task: Task = "phrase" if rng.random() < PHRASE_SHARE else "sentence"
         return build_row(tokenizer, show(example, limit, rng), task)
 

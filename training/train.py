@@ -53,6 +53,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--context-share", type=float, default=0.1, help="share of prompt positions for the context loss"
     )
+    parser.add_argument("--most-sentences", type=int, default=mixture.MOST_SENTENCES, help="in a row's context")
     parser.add_argument("--squad-share", type=float, default=0.55)
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--layers", type=int, default=5)
@@ -178,7 +179,7 @@ class Trainer:
         self.device = torch.device(options.device)
         found = sources(options)
         self.tokenizer = tokenizer_for(options, found)
-        self.draw = mixture.row_source(self.tokenizer, found)
+        self.draw = mixture.row_source(self.tokenizer, found, options.most_sentences)
         shape = Shape(options.vocabulary, options.width, options.layers, options.heads, options.feed_forward)
         self.model = Reader(shape).to(self.device)
         self.helpers = Helpers(options.width).to(self.device)

@@ -6,6 +6,7 @@ from fourcorners.grounding.decoding import Outcome, Rules
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.phrase_policy import MAX_PHRASE_TOKENS, answer_in_phrases
 from fourcorners.grounding.prior import lexical_prior
+from fourcorners.grounding.stopping import stopped_at
 from tests.support import (
     REFUSAL,
     MadeUpModel,
@@ -23,11 +24,14 @@ seeds = st.integers(0, 1000)
 thresholds = st.sampled_from([-1e9, 0.0, 1e9])
 
 
-def answered(vocabulary: Vocabulary, evidence: Evidence, seed: int, chosen: Rules) -> tuple[str, Outcome]:
+def answered(
+    vocabulary: Vocabulary, evidence: Evidence, seed: int, chosen: Rules, stop: tuple[str, ...] = ()
+) -> tuple[str, Outcome]:
     prior = lexical_prior(evidence.question, evidence.sentences)
     shown = range(len(evidence.sentences))
     model = MadeUpModel(vocabulary.n_tokens, seed)
-    return drive(answer_in_phrases(PROMPT, evidence, shown, prior, vocabulary, chosen), model)
+    policy = answer_in_phrases(PROMPT, evidence, shown, prior, vocabulary, chosen)
+    return drive(stopped_at(policy, stop), model)
 
 
 def check(answer: str, outcome: Outcome, evidence: Evidence) -> None:
@@ -99,7 +103,7 @@ def test_equal_phrases_are_listed(vocabulary: Vocabulary) -> None:
 def test_a_stop_string_cuts_the_answer_and_its_citation(vocabulary: Vocabulary) -> None:
     evidence = evidence_of("?", ["abc stop def"], span="phrase")
     for seed in range(20):
-        answer, outcome = answered(vocabulary, evidence, seed, rules(threshold=1e9, stop=("stop",)))
+        answer, outcome = answered(vocabulary, evidence, seed, rules(threshold=1e9), stop=("stop",))
         assert "stop" not in answer
         for citation in outcome.citations:
             assert evidence.documents[0].text[citation.start : citation.end] == citation.quote
@@ -108,7 +112,7 @@ def test_a_stop_string_cuts_the_answer_and_its_citation(vocabulary: Vocabulary) 
 def test_a_line_break_as_stop_string_ends_the_answer_after_one_phrase(vocabulary: Vocabulary) -> None:
     evidence = evidence_of("?", ["abc stop def"], span="phrase", max_spans=3)
     for seed in range(20):
-        answer, _ = answered(vocabulary, evidence, seed, rules(threshold=1e9, stop=("\n",)))
+        answer, _ = answered(vocabulary, evidence, seed, rules(threshold=1e9), stop=("\n",))
         assert "\n" not in answer
 
 

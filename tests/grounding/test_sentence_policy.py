@@ -8,6 +8,7 @@ from fourcorners.grounding.decoding import Outcome, Rules
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.prior import lexical_prior
 from fourcorners.grounding.sentence_policy import answer_in_sentences
+from fourcorners.grounding.stopping import stopped_at
 from tests.support import (
     REFUSAL,
     MadeUpModel,
@@ -25,11 +26,14 @@ seeds = st.integers(0, 1000)
 thresholds = st.sampled_from([-1e9, 0.0, 1e9])
 
 
-def answered(vocabulary: Vocabulary, evidence: Evidence, seed: int, chosen: Rules) -> tuple[str, Outcome]:
+def answered(
+    vocabulary: Vocabulary, evidence: Evidence, seed: int, chosen: Rules, stop: tuple[str, ...] = ()
+) -> tuple[str, Outcome]:
     prior = lexical_prior(evidence.question, evidence.sentences)
     shown = range(len(evidence.sentences))
     model = MadeUpModel(vocabulary.n_tokens, seed)
-    return drive(answer_in_sentences(PROMPT, evidence, shown, prior, vocabulary, chosen), model)
+    policy = answer_in_sentences(PROMPT, evidence, shown, prior, vocabulary, chosen)
+    return drive(stopped_at(policy, stop), model)
 
 
 def check(answer: str, outcome: Outcome, evidence: Evidence) -> None:
@@ -93,7 +97,7 @@ def test_a_budget_finishes_the_sentence_and_says_length(vocabulary: Vocabulary) 
 @pytest.mark.parametrize(("stop", "answer"), [("ever", "The best year "), ("1986", "The best year ever is ")])
 def test_a_stop_string_cuts_the_answer_and_its_citation(vocabulary: Vocabulary, stop: str, answer: str) -> None:
     evidence = evidence_of("best year?", ["The best year ever is 1986"])
-    text, outcome = answered(vocabulary, evidence, 0, rules(threshold=1e9, stop=(stop,)))
+    text, outcome = answered(vocabulary, evidence, 0, rules(threshold=1e9), stop=(stop,))
     assert text == answer
     (citation,) = outcome.citations
     assert citation.quote == answer == evidence.documents[0].text[citation.start : citation.end]
@@ -102,14 +106,14 @@ def test_a_stop_string_cuts_the_answer_and_its_citation(vocabulary: Vocabulary, 
 def test_a_line_break_as_stop_string_ends_the_answer_after_one_sentence(vocabulary: Vocabulary) -> None:
     evidence = evidence_of("red?", ["The ferry is red. The bus is red. The bike is red."], max_spans=3)
     for seed in range(10):
-        text, outcome = answered(vocabulary, evidence, seed, rules(threshold=1e9, stop=("\n",)))
+        text, outcome = answered(vocabulary, evidence, seed, rules(threshold=1e9), stop=("\n",))
         assert "\n" not in text
         assert len(outcome.citations) == 1
 
 
 def test_an_empty_stop_string_stops_nothing(vocabulary: Vocabulary) -> None:
     evidence = evidence_of("red?", ["The ferry is red."])
-    assert answered(vocabulary, evidence, 0, rules(threshold=1e9, stop=("",)))[0] == "The ferry is red."
+    assert answered(vocabulary, evidence, 0, rules(threshold=1e9), stop=("",))[0] == "The ferry is red."
 
 
 def test_with_a_seed_and_a_temperature_the_draw_repeats(vocabulary: Vocabulary) -> None:

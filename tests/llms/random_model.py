@@ -1,4 +1,4 @@
-"""A small llama with random weights around a real family's vocabulary: what it says is noise, how it says it is real."""
+"""A small llama with random weights around a real family's vocabulary: only what it says is noise."""
 
 from __future__ import annotations
 

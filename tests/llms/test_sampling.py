@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fourcorners.llms.sampling import Sampler, StopFilter
+from fourcorners.grounding.stopping import StopFilter
+from fourcorners.llms.sampling import Sampler
 from fourcorners.llms.settings import GenerationSettings
 
 LOGITS = np.log(np.array([0.05, 0.5, 0.25, 0.15, 0.04, 0.01]))
