@@ -27,6 +27,7 @@ class _StrictEnvironment(EnvSettingsSource):
         values = super().__call__()
         prefix = PREFIX.lower()
         names = {name.removeprefix(prefix): name for name in self.env_vars if name.startswith(prefix)}
+        names.pop("debug", None)  # the command line's own switch for tracebacks
         fields = self.settings_cls.model_fields
         return values | {short: self.env_vars[name] for short, name in names.items() if short not in fields}
 

@@ -27,6 +27,7 @@ _SENTENCE_END = regex.compile(r"[.!?:;。！？…][\"'”’»)\]*_]*\s*\Z")
 _LEAD_IN = regex.compile(r"\s*((?:\*\*|__)[^*_\r\n]{1,80}[.!?](?:\*\*|__))\s+(?=\S)")
 """A bold title that opens a paragraph, as in contracts and FAQs: "**3. Rent.** The tenant pays …"."""
 _WRAP_MIN_CHARS = 45
+MIN_LOWER_SHARE = 0.3
 _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
 
 _CURRENCY = r"(?:[$€£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|Rs\.?)"
@@ -119,11 +120,17 @@ def _joined(text: str, lines: list[Offsets]) -> Iterator[Offsets]:
 
 
 def _is_wrapped(text: str, lines: list[Offsets]) -> bool:
-    """Whether a program wrapped these lines: no first word of a line would have fitted on the line before it."""
+    """Whether a program wrapped these lines: no first word of a line would have fitted on the line before it.
+
+    Entries of about the same length pass that test too; but they all begin with a capital or a digit.
+    """
     if text.startswith(("#", "|"), lines[0][0]):
         return False
     width = max(len(text[start:end].rstrip()) for start, end in lines)
     if width < _WRAP_MIN_CHARS:
+        return False
+    n_lower = sum(_starts_lower(text, start, end) for start, end in lines[1:])
+    if n_lower < MIN_LOWER_SHARE * (len(lines) - 1):
         return False
     for (start, end), (next_start, next_end) in pairwise(lines):
         first_word = text[next_start:next_end].split(maxsplit=1)[0]
