@@ -1,8 +1,9 @@
 """The lexical prior: how likely each sentence, or the refusal, is the answer, by words alone.
 
 A log-linear model over idf-weighted overlap between the question and each sentence. Its weights were fitted by
-``training/fit_prior.py`` on ten articles of the SQuAD 2.0 train split; the layout weights (headings, FAQ questions),
-which such prose cannot teach, are set by hand.
+``training/fit_prior.py`` on ten articles of the SQuAD 2.0 train split, those of the refusal also on
+``benchmarks/data/plain_dev.jsonl``; the layout weights (headings, FAQ questions), which neither can teach, are set by
+hand.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from fourcorners.grounding.words import folded_words, function_words, guess_lang
 SENTENCE_FEATURES = ("overlap", "above", "near", "topic", "type", "matched", "best", "function")
 SENTENCE_WEIGHTS = np.array([1.18, 0.45, 0.60, 0.47, 0.70, 2.23, 0.80, 0.56])
 REFUSAL_FEATURES = ("bias", "coverage", "best_overlap", "question_length", "best_type")
-REFUSAL_WEIGHTS = np.array([3.36, -0.88, -1.37, 0.81, 0.43])
+REFUSAL_WEIGHTS = np.array([1.78, 0.37, -0.32, 0.60, 0.34])
 ECHO_WEIGHT = -3.0
 """For a few words that only repeat the question's, such as a signature or a label."""
 MAX_ECHO_WORDS = 3
+BEST_SCORE_WEIGHT = 0.19
+"""How much of the best sentence's score the refusal gets: the fit trusts that score only in part."""
 KIND_WEIGHTS = {"statement": 0.0, "heading": -2.0, "title": -1.5, "header_row": -2.0, "question": -3.0}
 
 PREFIX_CREDIT = 0.7
@@ -55,9 +58,15 @@ def lexical_prior(question: str, sentences: Sequence[Sentence]) -> PriorScores:
     if features is None:
         return PriorScores(np.zeros(len(sentences)), 0.0, informed=False)
     of_sentences, of_refusal = features
+    scores = of_sentences @ SENTENCE_WEIGHTS + kind_scores(question, sentences)
+    refusal = float(of_refusal @ REFUSAL_WEIGHTS) + BEST_SCORE_WEIGHT * float(scores.max())
+    return PriorScores(scores, refusal, informed=True)
+
+
+def kind_scores(question: str, sentences: Sequence[Sentence]) -> Floats:
+    """What the layout takes from each sentence's score: headings, FAQ questions and mere echoes are no answers."""
     asked = set(folded_words(question))
-    kinds = np.array([KIND_WEIGHTS[s.kind] + ECHO_WEIGHT * _only_echoes(s.text, asked) for s in sentences])
-    return PriorScores(of_sentences @ SENTENCE_WEIGHTS + kinds, float(of_refusal @ REFUSAL_WEIGHTS), informed=True)
+    return np.array([KIND_WEIGHTS[s.kind] + ECHO_WEIGHT * _only_echoes(s.text, asked) for s in sentences])
 
 
 def prior_features(question: str, sentences: Sequence[Sentence]) -> tuple[Floats, Floats] | None:

@@ -15,6 +15,8 @@ from training.rows import CONTEXT_TOKENS, Choice, Row
 
 LENGTHS = (96, 128, 192, 256, 320, CONTEXT_TOKENS)
 """Few fixed lengths, so that a compiled model is compiled few times."""
+QUESTION_REACH = 72
+"""The question before the context lies within so many tokens; the rest of a longer one is not matched."""
 WAYS = MOST_SENTENCES + 1
 """Most ways at a fork: the sentences and the refusal."""
 
@@ -37,6 +39,8 @@ class Batch:
     point_head: Tensor
     point_from: Tensor
     point_to: Tensor
+    sentence_of: Tensor
+    in_question: Tensor
     end_at: Tensor
     end_start: Tensor
     end_prior: Tensor
@@ -78,6 +82,7 @@ def collate(rows: list[Row], length: int, rng: random.Random, context_share: flo
         point_head=point[:, 1],
         point_from=point[:, 2],
         point_to=point[:, 3],
+        **_matches(rows, length),
         **_ends(rows, length),
     )
 
@@ -85,6 +90,17 @@ def collate(rows: list[Row], length: int, rng: random.Random, context_share: flo
 def _padded(lists: list[tuple[int, ...]] | list[tuple[float, ...]], filler: float) -> Tensor:
     rows = [[*entries, *[filler] * (WAYS - len(entries))] for entries in lists]
     return torch.tensor(rows, dtype=torch.long if filler == 0 else torch.float).reshape(-1, WAYS)
+
+
+def _matches(rows: list[Row], length: int) -> dict[str, Tensor]:
+    """The sentence of each token (WAYS - 1: none), and which of the first tokens are the question's."""
+    sentence_of = torch.full((len(rows), length), WAYS - 1)
+    in_question = torch.zeros(len(rows), min(QUESTION_REACH, length), dtype=torch.bool)
+    for number, row in enumerate(rows):
+        in_question[number, row.question[0] : row.question[1]] = True
+        for place, (start, end) in enumerate(row.spans[: WAYS - 1]):
+            sentence_of[number, start:end] = place
+    return {"sentence_of": sentence_of, "in_question": in_question}
 
 
 def _ends(rows: list[Row], length: int) -> dict[str, Tensor]:

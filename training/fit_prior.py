@@ -1,9 +1,11 @@
-"""Fit the weights of the lexical prior (``grounding/prior.py``) on a SQuAD 2.0 train file and print them.
+"""Fit the weights of the lexical prior (``grounding/prior.py``) and print them.
 
-    python -m training.fit_prior --squad squad2_train.json
+    python -m training.fit_prior --squad squad2_train.json --plain benchmarks/data/plain_dev.jsonl
 
-One minute on one core for 4,700 questions. Rows: each question on its own paragraph (the sentence that holds the
-answer is right), on a random other paragraph and on its own without that sentence (the refusal is right).
+Half a minute on one core for 4,700 questions. Two steps: the weights that rank sentences, by a softmax over sentences
+and refusal; then the refusal's own, by a logistic regression of "right sentence on top" against "nothing to find".
+Rows: each SQuAD question on its own paragraph, on a random other one, and on its own without the right sentence; the
+plain questions and near misses as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +21,12 @@ import numpy as np
 import torch
 
 from fourcorners.grounding.evidence import Evidence, Sentence, documents_from
-from fourcorners.grounding.prior import REFUSAL_FEATURES, SENTENCE_FEATURES, Floats, prior_features
+from fourcorners.grounding.prior import REFUSAL_FEATURES, SENTENCE_FEATURES, Floats, kind_scores, prior_features
 
 SEED = 0
-WEIGHTS = {"answered": 1.0, "unanswerable": 1.0, "swapped": 0.35, "removed": 0.35}
+RANK_WEIGHTS = {"answered": 1.0, "unanswerable": 1.0, "swapped": 0.35, "removed": 0.35}
+REFUSAL_ROW_WEIGHTS = {"answered": 1.0, "unanswerable": 3.0, "swapped": 0.15, "removed": 0.05, "plain": 6.0}
+"""Near misses by people are rare and count more; paragraphs with a sentence cut out are plenty and count less."""
 RIDGE = 1e-3
 
 
@@ -31,9 +35,10 @@ class Row:
     """Features of one question; ``gold`` is the index of the right sentence, -1 for the refusal."""
 
     sentences: Floats
+    kinds: Floats
     refusal: Floats
     gold: int
-    weight: float
+    kind: str
 
 
 def rows(squad: Path) -> Iterator[Row]:
@@ -60,13 +65,24 @@ def _gold(sentences: tuple[Sentence, ...], answers: list[dict[str, int]]) -> int
     return next((i for i, s in enumerate(sentences) if s.start <= start < s.end), -1)
 
 
+def plain_rows(path: Path) -> Iterator[Row]:
+    """Rows of a JSONL file of ``context``, ``question``, ``answers``."""
+    for line in path.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        sentences = Evidence("", documents_from([entry["context"]])).sentences
+        holding = [i for i, s in enumerate(sentences) if any(answer in s.text for answer in entry["answers"])]
+        if entry["answerable"] and not holding:
+            continue
+        yield from _row(entry["question"], sentences, holding[0] if holding else -1, "plain")
+
+
 def _row(question: str, sentences: tuple[Sentence, ...], gold: int, kind: str) -> Iterator[Row]:
     features = prior_features(question, sentences) if sentences else None
     if features is not None:
-        yield Row(*features, gold, WEIGHTS[kind])
+        yield Row(features[0], kind_scores(question, sentences), features[1], gold, kind)
 
 
-def fit(data: list[Row]) -> tuple[Floats, Floats]:
+def fit_sentences(data: list[Row]) -> tuple[Floats, Floats]:
     """Maximum likelihood of the right branch under a softmax over sentences and refusal (L-BFGS)."""
     width = max(len(row.sentences) for row in data)
     sentences = torch.zeros(len(data), width, len(SENTENCE_FEATURES))
@@ -76,32 +92,68 @@ def fit(data: list[Row]) -> tuple[Floats, Floats]:
         absent[index, : len(row.sentences)] = False
     refusal = torch.tensor(np.array([row.refusal for row in data]), dtype=torch.float32)
     gold = torch.tensor([row.gold if row.gold >= 0 else width for row in data])
-    weight = torch.tensor([row.weight for row in data])
+    weight = torch.tensor([RANK_WEIGHTS[row.kind] for row in data])
     of_sentences = torch.zeros(len(SENTENCE_FEATURES), requires_grad=True)
     of_refusal = torch.zeros(len(REFUSAL_FEATURES), requires_grad=True)
-    optimizer = torch.optim.LBFGS([of_sentences, of_refusal], max_iter=200, line_search_fn="strong_wolfe")
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
+    def loss() -> torch.Tensor:
         scores = (sentences @ of_sentences).masked_fill(absent, -1e9)
         logits = torch.cat([scores, (refusal @ of_refusal)[:, None]], dim=1)
         losses = torch.nn.functional.cross_entropy(logits, gold, reduction="none")
-        loss = (weight * losses).sum() / weight.sum() + RIDGE * (of_sentences**2).sum()
-        loss.backward()
-        return loss
+        return (weight * losses).sum() / weight.sum() + RIDGE * (of_sentences**2).sum()
+
+    _minimise(loss, [of_sentences, of_refusal])
+    return of_sentences.detach().numpy().astype(float), of_refusal.detach().numpy().astype(float)
+
+
+def fit_refusal(data: list[Row], of_sentences: Floats) -> tuple[Floats, float]:
+    """The refusal's weights, and the share of the best sentence's score that it gets (see BEST_SCORE_WEIGHT)."""
+    features, targets, weights = [], [], []
+    for row in data:
+        scores = row.sentences @ of_sentences + row.kinds
+        if row.gold >= 0 and int(scores.argmax()) != row.gold:
+            continue  # neither answer nor refusal would be right
+        features.append([*row.refusal, scores.max()])
+        targets.append(float(row.gold < 0))
+        weights.append(REFUSAL_ROW_WEIGHTS[row.kind])
+    inputs, wanted, weight = (
+        torch.tensor(np.array(part), dtype=torch.float32) for part in (features, targets, weights)
+    )
+    chosen = torch.zeros(inputs.shape[1], requires_grad=True)
+
+    def loss() -> torch.Tensor:
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(inputs @ chosen, wanted, reduction="none")
+        return (weight * losses).sum() / weight.sum() + RIDGE * (chosen[1:] ** 2).sum()
+
+    _minimise(loss, [chosen])
+    found = chosen.detach().numpy().astype(float)
+    return found[:-1], float(found[-1]) + 1.0  # the score is refusal minus best
+
+
+def _minimise(loss: Callable[[], torch.Tensor], parameters: list[torch.Tensor]) -> None:
+    optimizer = torch.optim.LBFGS(parameters, max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return of_sentences.detach().numpy().astype(float), of_refusal.detach().numpy().astype(float)
 
 
 def main() -> None:
     """Print the fitted weights as they stand in ``grounding/prior.py``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--squad", type=Path, required=True, help="SQuAD 2.0 JSON, a train split")
+    parser.add_argument("--plain", type=Path, required=True, help="JSONL of plain questions and near misses")
     arguments = parser.parse_args()
-    of_sentences, of_refusal = fit(list(rows(arguments.squad)))
+    human = list(rows(arguments.squad))
+    of_sentences, _ = fit_sentences(human)
+    of_refusal, share = fit_refusal(human + list(plain_rows(arguments.plain)), of_sentences)
     print("SENTENCE_WEIGHTS =", [round(float(value), 2) for value in of_sentences])
     print("REFUSAL_WEIGHTS =", [round(float(value), 2) for value in of_refusal])
+    print("BEST_SCORE_WEIGHT =", round(share, 2))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ def row_source(
 
     def draw(rng: random.Random) -> Row:
         example = rng.choices(draws, shares)[0](rng)
-        # Few sentences teach fast, many are what the runtime shows: both, with a lean to many.
-        limit = max(rng.randint(1, most_sentences), rng.randint(1, most_sentences))
+        limit = rng.randint(1, most_sentences)
         task: Task = "phrase" if rng.random() < PHRASE_SHARE else "sentence"
         return build_row(tokenizer, show(example, limit, rng), task)
 

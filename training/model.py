@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POINTER_HEADS = 2
+POINTER_LAYER, POINTER_HEADS = -2, 2
+MATCH_LAYER, MATCH_HEADS = 1, 3
+"""Layers and numbers of heads whose attention training looks at; the first heads of the layer each time."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Shape:
     heads: int = 5
     feed_forward: int = 448
     context: int = 1024
-    rope_base: float = 10_000.0
+    rope_base: float = 1_000_000.0
+    """A large base leaves most of a short head free of position, for matching words by meaning."""
     norm_epsilon: float = 1e-5
 
     @property
@@ -61,7 +64,7 @@ class Block(nn.Module):  # type: ignore[misc]
         self.ffn_down = nn.Linear(shape.feed_forward, shape.width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The new residual stream, and the queries and keys of two heads (for the pointer loss)."""
+        """The new residual stream, queries and keys."""
         normed = self.attn_norm(x)
         q, k, v = (
             layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -72,7 +75,7 @@ class Block(nn.Module):  # type: ignore[misc]
         x = x + self.attn_output(mixed.transpose(1, 2).flatten(2))
         normed = self.ffn_norm(x)
         x = x + self.ffn_down(F.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
-        return x, q[:, :POINTER_HEADS], k[:, :POINTER_HEADS]
+        return x, q, k
 
 
 class Reader(nn.Module):  # type: ignore[misc]
@@ -100,18 +103,20 @@ class Reader(nn.Module):  # type: ignore[misc]
                 writes = name.endswith(("attn_output.weight", "ffn_down.weight"))
                 nn.init.normal_(parameter, std=0.03 / (2 * self.shape.layers) ** 0.5 if writes else 0.03)
 
-    def forward(self, ids: Tensor, pointer_layer: int = -2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Normed hidden states; of ``pointer_layer`` its input and its first heads' queries and keys."""
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Normed hidden states; queries and keys of MATCH_LAYER; input, queries and keys of POINTER_LAYER."""
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         x = self.token_embd(ids)
-        wanted = pointer_layer % self.shape.layers
-        middle = queries = keys = x
+        found: list[Tensor] = []
         for number, block in enumerate(self.blk):
             before = x
             x, q, k = block(x, cos, sin)
-            if number == wanted:
-                middle, queries, keys = before, q, k
-        return self.output_norm(x), middle, queries, keys
+            if number == MATCH_LAYER:
+                found += [q[:, :MATCH_HEADS], k[:, :MATCH_HEADS]]
+            if number == POINTER_LAYER % self.shape.layers:
+                found += [before, q[:, :POINTER_HEADS], k[:, :POINTER_HEADS]]
+        match_q, match_k, middle, pointer_q, pointer_k = found
+        return self.output_norm(x), match_q, match_k, middle, pointer_q, pointer_k
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, in float32."""

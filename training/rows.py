@@ -71,7 +71,8 @@ class Row:
     """Token ids of prompt and answer. Positions are those whose *next* token is predicted.
 
     ``copies`` are (position, weight) of answer tokens, ``pointers`` (position, head, position that it should look at),
-    ``ends`` the last token of each shown sentence and ``starts`` the id of its first.
+    ``question`` the tokens of the question before the context, ``spans`` those of each shown sentence, ``ends`` its last
+    token and ``starts`` the id of its first.
     """
 
     ids: list[int]
@@ -79,6 +80,8 @@ class Row:
     choices: list[Choice] = field(default_factory=list)
     copies: list[tuple[int, float]] = field(default_factory=list)
     pointers: list[tuple[int, int, int]] = field(default_factory=list)
+    question: tuple[int, int] = (0, 0)
+    spans: list[tuple[int, int]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     prior: tuple[float, ...] = ()
@@ -175,6 +178,7 @@ def build_row(tokenizer: SegmentTokenizer, shown: Shown, task: Task) -> Row:
     """Ids and what each position should learn, for one example."""
     spans: list[tuple[int, int]] = []
     ids: list[int] = []
+    question = (0, 0)
     by_text = {"\n".join(document): document for document in shown.documents}
     for text, is_control in prompt_segments(task, shown.question, shown.documents):
         start = len(ids)
@@ -182,9 +186,12 @@ def build_row(tokenizer: SegmentTokenizer, shown: Shown, task: Task) -> Row:
             length = len(tokenizer.text(sentence))
             spans.append((start, start + length))
             start += length + 1
+        if text == shown.question and not question[1]:
+            question = (len(ids), len(ids) + len(tokenizer.text(text)))
         ids.extend(tokenizer.segments([(text, is_control)]))
     answer = tokenizer.segments([(_target(shown, task), False), (TURN_END, True)])
     row = Row(ids + answer, len(ids), prior=shown.prior, gold=-1 if shown.gold is None else shown.gold)
+    row.question, row.spans = question, spans
     if len(spans) == len(shown.sentences):
         row.ends, row.starts = [end - 1 for _, end in spans], [row.ids[start] for start, _ in spans]
     first = len(ids) - 1
