@@ -13,7 +13,8 @@ class Profile:
     """Weights and limits of one model.
 
     ``contract`` is the prefix of its prompt files; ``context_tokens`` 0 leaves the window's own limit;
-    ``max_sentences`` None shows whole documents. Thresholds belong to (model, grounding, span).
+    ``max_sentences`` None shows whole documents. ``model_weight`` counts beside a prior that has something to say;
+    alone the model counts in full. Thresholds belong to (model, grounding, span).
     """
 
     contract: str
@@ -43,11 +44,11 @@ GENERAL = Profile(
 READER = Profile(
     contract="reader",
     context_tokens=448,
-    max_sentences=6,
+    max_sentences=4,
     prior_weight=1.0,
-    model_weight=0.5,
-    sentence_threshold=1.5,
-    phrase_threshold=1.5,
+    model_weight=0.15,
+    sentence_threshold=0.25,
+    phrase_threshold=0.25,
 )
 
 

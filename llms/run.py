@@ -172,7 +172,7 @@ def _grounded_run(
     info["n_left_out"] = packed.n_left_out
     rules = Rules(
         prior_weight=profile.prior_weight if options.prior_weight is None else options.prior_weight,
-        model_weight=profile.model_weight,
+        model_weight=profile.model_weight if prior.informed else 1.0,
         threshold=threshold,
         max_new_tokens=settings.max_new_tokens,
         window_tokens=engine.runner.n_context_tokens,

@@ -105,23 +105,21 @@ def _matches(rows: list[Row], length: int) -> dict[str, Tensor]:
 
 def _ends(rows: list[Row], length: int) -> dict[str, Tensor]:
     """Where the sentences of each row end, with the refusal as last way; unused places have a prior of -inf."""
-    usable = [(number, row) for number, row in enumerate(rows) if row.ends]
-    at = [[number * length + end for end in row.ends] for number, row in usable]
-    prior = [[*row.prior[:-1], *[-torch.inf] * (WAYS - len(row.prior)), row.prior[-1]] for _, row in usable]
+    at = [[number * length + end for end in row.ends] for number, row in enumerate(rows)]
+    prior = [[*row.prior[:-1], *[-torch.inf] * (WAYS - len(row.prior)), row.prior[-1]] for row in rows]
     return {
-        "end_at": torch.tensor([[*ends, *[0] * (WAYS - 1 - len(ends))] for ends in at], dtype=torch.long).reshape(
-            -1, WAYS - 1
-        ),
-        "end_start": torch.tensor([[*row.starts, *[0] * (WAYS - 1 - len(row.starts))] for _, row in usable]).reshape(
-            -1, WAYS - 1
-        ),
-        "end_prior": torch.tensor(prior, dtype=torch.float).reshape(-1, WAYS),
-        "end_gold": torch.tensor([row.gold if row.gold >= 0 else WAYS - 1 for _, row in usable], dtype=torch.long),
+        "end_at": torch.tensor([[*ends, *[0] * (WAYS - 1 - len(ends))] for ends in at]),
+        "end_start": torch.tensor([[*row.starts, *[0] * (WAYS - 1 - len(row.starts))] for row in rows]),
+        "end_prior": torch.tensor(prior, dtype=torch.float),
+        "end_gold": torch.tensor([row.gold if row.gold >= 0 else WAYS - 1 for row in rows], dtype=torch.long),
     }
 
 
 def batches(draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float) -> Iterator[Batch]:
-    """Endless batches of about ``tokens`` tokens; the same seed gives the same batches. Too long rows are left out."""
+    """Endless batches of about ``tokens`` tokens; the same seed gives the same batches.
+
+    Rows that are too long or show no sentence are left out.
+    """
     rng = random.Random(seed)
     waiting: dict[int, list[Row]] = {length: [] for length in LENGTHS}
 
@@ -129,7 +127,7 @@ def batches(draw: Callable[[random.Random], Row], seed: int, tokens: int, contex
         while True:
             row = draw(rng)
             length = next((size for size in LENGTHS if len(row.ids) <= size), None)
-            if length is None:
+            if length is None or not row.ends:
                 continue
             waiting[length].append(row)
             if len(waiting[length]) == tokens // length:

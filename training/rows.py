@@ -71,8 +71,8 @@ class Row:
     """Token ids of prompt and answer. Positions are those whose *next* token is predicted.
 
     ``copies`` are (position, weight) of answer tokens, ``pointers`` (position, head, position that it should look at),
-    ``question`` the tokens of the question before the context, ``spans`` those of each shown sentence, ``ends`` its last
-    token and ``starts`` the id of its first.
+    ``question`` the tokens of the question before the context, ``spans`` those of each shown sentence, ``ends`` its
+    last token and ``starts`` the id of its first.
     """
 
     ids: list[int]

@@ -50,3 +50,13 @@ def test_a_question_of_an_faq_stands_above_its_answer() -> None:
     assert sentences_of(text)["Can I bring a dog?"].kind == "question"
     assert above(text, "Dogs travel free.") == {"Can I bring a dog?"}
     assert above(text, "No.") == {"Is there a bar?"}
+
+
+def test_a_few_words_that_stand_alone_are_a_title() -> None:
+    found = sentences_of("Ferry to Holm\n\nThe ferry leaves at 6:40.\n\nThe pier was built in 1923\n")
+    assert found["Ferry to Holm"].kind == "title"
+    assert above("Ferry to Holm\n\nThe ferry leaves at 6:40.\n", "The ferry leaves at 6:40.") == {"Ferry to Holm"}
+
+
+def test_the_only_sentence_of_a_text_is_no_title() -> None:
+    assert sentences_of("Your name is Jean-baptiste")["Your name is Jean-baptiste"].kind == "statement"

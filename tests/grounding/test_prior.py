@@ -73,3 +73,8 @@ def test_any_question_and_context_get_finite_scores(question: str, texts: list[s
     assert scores.sentences.shape == (len(sentences),)
     assert np.isfinite(scores.sentences).all()
     assert np.isfinite(scores.refusal)
+
+
+def test_a_label_that_only_repeats_the_question_is_not_preferred() -> None:
+    contract = "**3. Rent.** The tenant pays 340 a month.\n\n**4. Deposit.** It is due before the keys are handed over."
+    assert best("How much is the rent?", contract) == "The tenant pays 340 a month."

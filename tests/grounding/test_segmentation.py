@@ -164,3 +164,17 @@ def test_300_kb_without_a_space_are_cut_in_seconds(unit: str) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\r\n\t", "---", "...", "\u200d", "\ufeff", "\x00"])
 def test_a_text_without_words_has_no_sentence(text: str) -> None:
     assert sentences(text) == []
+
+
+def test_entries_of_about_the_same_length_are_not_taken_for_wrapped_lines() -> None:
+    entries = [f"{who} ticket, valid for one day in both zones, 12.50" for who in ("Adult", "Child", "Group")]
+    assert said("\n".join(entries)) == entries
+
+
+def test_a_bold_title_that_opens_a_paragraph_stands_alone() -> None:
+    text = "**3. Rent.** The tenant pays 340 a month. **Note:** it is due on Monday."
+    assert said(text) == ["**3. Rent.**", "The tenant pays 340 a month.", "**Note:** it is due on Monday."]
+
+
+def test_the_number_of_a_list_item_is_no_sentence() -> None:
+    assert said("1. Buy a ticket.\n2. Go on board.") == ["Buy a ticket.", "Go on board."]

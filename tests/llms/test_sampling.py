@@ -2,10 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from fourcorners.grounding.stopping import StopFilter
 from fourcorners.llms.sampling import Sampler
 from fourcorners.llms.settings import GenerationSettings
 
@@ -84,36 +83,3 @@ def test_any_settings_draw_something_possible(
     assert 0 <= token < len(logits)
     scores = np.array(logits, dtype=np.float32) / temperature
     assert not top_k or (scores > scores[token]).sum() < top_k
-
-
-few_letters = st.text("ab\u0301é", max_size=12)
-
-
-def until_first_stop(text: str, stops: list[str]) -> str:
-    """The text up to the stop string that is complete first; of several that end there, the longest."""
-    for end in range(len(text) + 1):
-        begins = [end - len(stop) for stop in stops if stop and text[:end].endswith(stop)]
-        if begins:
-            return text[: min(begins)]
-    return text
-
-
-@given(st.lists(few_letters, max_size=8), st.lists(few_letters, max_size=3))
-@example(["a", "b", "a"], ["aba", "b"])
-@example(["aba"], ["aba", "b"])
-def test_nothing_of_a_stop_string_gets_out_whatever_the_pieces(pieces: list[str], stops: list[str]) -> None:
-    text, wanted, shown = "".join(pieces), until_first_stop("".join(pieces), stops), ""
-    filter_ = StopFilter(stops)
-    for piece in pieces:
-        if not filter_.stopped:
-            shown += filter_.feed(piece)
-            assert wanted.startswith(shown)
-    shown += filter_.flush()
-    assert shown == wanted
-    assert filter_.stopped == any(stop and stop in text for stop in stops)
-
-
-def test_what_may_become_a_stop_string_is_held_back_until_it_is_clear() -> None:
-    filter_ = StopFilter(["###"])
-    assert [filter_.feed(piece) for piece in ("a#", "#", "b##", "c")] == ["a", "", "##b", "##c"]
-    assert StopFilter(["###"]).flush() == ""
