@@ -18,21 +18,23 @@ from numpy.typing import NDArray
 
 from fourcorners.grounding.answer_type import answer_type, holds
 from fourcorners.grounding.evidence import Sentence
-from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
+from fourcorners.grounding.words import folded_words, function_words, guess_language, stem, word_families
 
 SENTENCE_FEATURES = ("overlap", "above", "near", "topic", "type", "matched", "best", "function")
-SENTENCE_WEIGHTS = np.array([1.18, 0.45, 0.60, 0.47, 0.70, 2.23, 0.80, 0.56])
+SENTENCE_WEIGHTS = np.array([1.25, 0.43, 0.55, 0.43, 0.72, 2.19, 0.84, 0.55])
 REFUSAL_FEATURES = ("bias", "coverage", "best_overlap", "question_length", "best_type")
-REFUSAL_WEIGHTS = np.array([1.78, 0.37, -0.32, 0.60, 0.34])
+REFUSAL_WEIGHTS = np.array([1.90, 0.35, 0.02, 0.73, 0.38])
 ECHO_WEIGHT = -3.0
 """For a few words that only repeat the question's, such as a signature or a label."""
 MAX_ECHO_WORDS = 3
-BEST_SCORE_WEIGHT = 0.19
+BEST_SCORE_WEIGHT = 0.09
 """How much of the best sentence's score the refusal gets: the fit trusts that score only in part."""
 KIND_WEIGHTS = {"statement": 0.0, "heading": -2.0, "title": -1.5, "header_row": -2.0, "question": -3.0}
 
 PREFIX_CREDIT = 0.7
 """Credit for two words that share most of their letters from the start, such as "validity" and "validation"."""
+FAMILY_CREDIT = 0.3
+"""Credit for words of one family, such as "price" and "fee"."""
 MAX_QUESTION_TERMS = 64
 
 Floats = NDArray[np.float64]
@@ -79,7 +81,8 @@ def prior_features(question: str, sentences: Sequence[Sentence]) -> tuple[Floats
     stems = [{stem(word, language) for word in sentence} for sentence in words]
     credit, weight, functional = _term_matches([stem(word, language) for word in asked], stems, language)
     overlap = credit @ weight
-    answers = np.array([holds(kind, s.text) for s in sentences]) if (kind := answer_type(question)) else 0 * overlap
+    kind, known = answer_type(question), set(asked)
+    answers = np.array([holds(kind, sentence.text, known) for sentence in sentences])
     columns = (
         overlap,
         _with_context(credit, sentences, above=True) @ weight - overlap,
@@ -117,9 +120,12 @@ def _term_matches(asked: list[str], stems: list[set[str]], language: str) -> tup
     by_prefix: dict[str, list[str]] = defaultdict(list)
     for term in frequency:
         by_prefix[term[:4]].append(term)
+    families = word_families() if language == "english" else {}
     credit = np.zeros((len(stems), len(terms)))
     for column, term in enumerate(terms):
-        variants = {other: PREFIX_CREDIT for other in by_prefix[term[:4]] if _alike(term, other)} | {term: 1.0}
+        variants = dict.fromkeys(families.get(term, ()), FAMILY_CREDIT)
+        variants |= {other: PREFIX_CREDIT for other in by_prefix[term[:4]] if _alike(term, other)}
+        variants[term] = 1.0
         present = {other: value for other, value in variants.items() if other in frequency}
         for row, sentence in enumerate(stems):
             credit[row, column] = max((value for other, value in present.items() if other in sentence), default=0.0)

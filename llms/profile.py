@@ -46,7 +46,7 @@ READER = Profile(
     context_tokens=448,
     max_sentences=4,
     prior_weight=1.0,
-    model_weight=0.15,
+    model_weight=0.05,
     sentence_threshold=0.25,
     phrase_threshold=0.25,
 )

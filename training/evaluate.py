@@ -1,16 +1,16 @@
 """Measure a checkpoint on held-back data: ``python -m training.evaluate --run DIR --squad FILE``. Minutes.
 
-Sentences are scored as the grammar scores them: each next token's probability is renormalised over the tokens that some
-sentence (or the refusal) still allows, so that forced tokens cost nothing. With and without the lexical prior:
-choice = share of answerable questions whose gold sentence has the highest score among the sentences; AUROC = how well
-the refusal's lead separates questions without an answer from those with one.
+Scores are the runtime's: at each token where the grammar leaves a choice, the model's log-probabilities plus the log
+prior mass behind each way, renormalised; forced tokens cost nothing. choice = share of answerable questions whose gold
+sentence scores highest among the sentences; AUROC = how well the refusal's lead separates questions without an answer
+from those with one; right = share of all questions decided rightly at threshold 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,22 +22,40 @@ from training import data_squad
 from training.check_gguf import load_reader
 from training.data_templates import TemplateSource
 from training.model import Reader
-from training.rows import Example, Shown, Task, branches, prompt_segments, show
+from training.rows import Example, Task, branches, prompt_segments, show
 from training.tokenizer import TURN_END, SegmentTokenizer
 
 SHOWN = 6
 BRANCH_TOKENS = 12
 """Alternatives are followed so far; equal ones beyond that count as equal."""
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+WEIGHTS = (0.0, 0.15, 0.25, 0.5, 0.75, 1.0)
+"""Weights of the model's scores beside the full lexical prior; 0 is the prior alone."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Log-scores of one question: sentences in order, then the refusal."""
+    """One question: the index of its gold sentence, the ways, their log prior, and the model's scores at each fork."""
 
     gold: int | None
-    model: NDArray[np.float64]
-    prior: NDArray[np.float64]
+    ways: list[tuple[int, ...]]
+    prior: Floats
+    forks: dict[tuple[int, ...], dict[int, float]]
+
+    def joint(self, weight: float, prior_weight: float = 1.0) -> Floats:
+        """Log-probability of each sentence, then of the refusal, as the runtime computes it."""
+        scores = np.zeros(len(self.ways))
+        for prefix, logits in self.forks.items():
+            members = [number for number, way in enumerate(self.ways) if way[: len(prefix)] == prefix]
+            tokens = sorted(logits)
+            below = [[n for n in members if self.ways[n][len(prefix)] == token] for token in tokens]
+            mass = np.array([np.logaddexp.reduce(prior_weight * self.prior[group]) for group in below])
+            value = weight * np.array([logits[token] for token in tokens]) + mass
+            value -= np.logaddexp.reduce(value)
+            for group, part in zip(below, value, strict=True):
+                scores[group] += part
+        return scores
 
 
 def held_back_squad(paragraphs: Sequence[data_squad.Paragraph], rng: random.Random) -> list[Example]:
@@ -67,8 +85,11 @@ def ranks_auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) ->
     return float(above)
 
 
-def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> NDArray[np.float64]:
-    """Log-probability of each sentence, then of the refusal, under the grammar. One pass over the forks' prefixes."""
+def score(model: Reader, tokenizer: SegmentTokenizer, example: Example, most: int) -> Scored | None:
+    """The model's scores at each fork of the grammar, in one pass; None where nothing is shown."""
+    shown = show(example, most)
+    if not shown.documents:
+        return None
     prompt = tokenizer.segments(prompt_segments("sentence", shown.question, shown.documents))
     ways = [tuple(way[:BRANCH_TOKENS]) for way in branches(tokenizer, shown)]
     allowed: dict[tuple[int, ...], set[int]] = {}
@@ -80,45 +101,27 @@ def branch_scores(model: Reader, tokenizer: SegmentTokenizer, shown: Shown) -> N
     for row, prefix in enumerate(forks):
         ids[row, : len(prompt) + len(prefix)] = torch.tensor([*prompt, *prefix])
     hidden, *_ = model(ids)
-    logits = model.logits(
-        torch.stack([hidden[row, len(prompt) + len(prefix) - 1] for row, prefix in enumerate(forks)])
-    ).double()
-    scores = np.zeros(len(ways))
-    for row, prefix in enumerate(forks):
-        total = logits[row, sorted(allowed[prefix])].logsumexp(-1)
-        for number, way in enumerate(ways):
-            if way[: len(prefix)] == prefix:
-                scores[number] += float(logits[row, way[len(prefix)]] - total)
-    return scores
-
-
-def score(model: Reader, tokenizer: SegmentTokenizer, examples: Iterable[Example]) -> list[Scored]:
-    """Scores of each example that shows a sentence at all."""
-    found = []
-    for example in examples:
-        shown = show(example, SHOWN)
-        if shown.documents:
-            prior = np.array(shown.prior)
-            found.append(Scored(shown.gold, branch_scores(model, tokenizer, shown), prior - np.logaddexp.reduce(prior)))
-    return found
+    ends = torch.stack([hidden[row, len(prompt) + len(prefix) - 1] for row, prefix in enumerate(forks)])
+    logits = model.logits(ends).numpy()
+    found = {p: {token: float(logits[row, token]) for token in allowed[p]} for row, p in enumerate(forks)}
+    return Scored(shown.gold, ways, np.array(shown.prior), found)
 
 
 def report(title: str, scored: Sequence[Scored]) -> None:
-    """Print choice and AUROC for several weights of the prior, and for the prior alone."""
-    answerable = [s for s in scored if s.gold is not None]
-    print(f"\n{title}: {len(answerable)} answerable, {len(scored) - len(answerable)} not")
-    rows = [(f"model + {weight} prior", [s.model + weight * s.prior for s in scored]) for weight in WEIGHTS]
-    rows.append(("prior alone", [s.prior for s in scored]))
+    """Print choice, AUROC and right decisions for several weights of the model, and for the model alone."""
+    answerable = sum(s.gold is not None for s in scored)
+    print(f"\n{title}: {answerable} answerable, {len(scored) - answerable} not")
+    rows = [(f"prior + {weight} model", [s.joint(weight) for s in scored]) for weight in WEIGHTS]
+    rows.append(("model alone", [s.joint(1.0, 0.0) for s in scored]))
+    refuse = np.array([s.gold is None for s in scored])
     for name, scores in rows:
         chosen = [int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None]
         lead = np.array([v[-1] - v[:-1].max() for v in scores])
-        refuse = np.array([s.gold is None for s in scored])
-        decided = [
-            (v.argmax() == len(v) - 1) if s.gold is None else v.argmax() == s.gold
-            for v, s in zip(scores, scored, strict=True)
+        right = [
+            int(v.argmax()) == (len(v) - 1 if s.gold is None else s.gold) for v, s in zip(scores, scored, strict=True)
         ]
         auroc = ranks_auroc(lead[refuse], lead[~refuse])
-        print(f"  {name:20} choice {np.mean(chosen):.3f}  AUROC {auroc:.3f}  right {np.mean(decided):.3f}")
+        print(f"  {name:18} choice {np.mean(chosen):.3f}  AUROC {auroc:.3f}  right {np.mean(right):.3f}")
 
 
 def phrase_exact(model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[Example], limit: int = 16) -> float:
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json")
     parser.add_argument("--squad", type=Path, required=True)
     parser.add_argument("--count", type=int, default=600, help="questions a set at most")
+    parser.add_argument("--most-sentences", type=int, default=SHOWN, help="shown to the model")
     parser.add_argument("--phrases", type=int, default=100)
     options = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -162,7 +166,8 @@ def main() -> None:
         "template relations, held back": [unseen.draw(rng) for _ in range(options.count // 2)],
     }
     for title, examples in sets.items():
-        report(title, score(model, tokenizer, examples))
+        scored = [score(model, tokenizer, example, options.most_sentences) for example in examples]
+        report(title, [entry for entry in scored if entry is not None])
         print(
             f"  phrases decoded exactly: {phrase_exact(model, tokenizer, examples[: options.phrases]):.3f}",
             flush=True,

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 
-from fourcorners.grounding.words import fold, folded_words, function_words, guess_language, stem
+from fourcorners.grounding.words import fold, folded_words, function_words, guess_language, stem, word_families
 from tests.support import texts
 
 
@@ -47,3 +47,13 @@ def test_function_words_are_listed_as_stems() -> None:
     assert "the" in function_words("english")
     assert "ferry" not in function_words("english")
     assert function_words("klingon") == frozenset()
+
+
+def test_irregular_forms_share_a_stem() -> None:
+    assert stem("began", "english") == stem("begins", "english")
+    assert stem("children", "english") == stem("child", "english")
+
+
+def test_a_family_brings_together_what_a_question_and_a_text_call_the_same_thing() -> None:
+    assert stem("fee", "english") in word_families()[stem("costs", "english")]
+    assert all(one not in others for one, others in word_families().items())
