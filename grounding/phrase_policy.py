@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fourcorners.errors import EngineError
 from fourcorners.grounding.decoding import (
     Evaluate,
     Outcome,
@@ -39,7 +38,8 @@ def answer_in_phrases(
 ) -> Policy:
     """Emit the refusal, or one to ``max_spans`` distinct spans of the ``shown`` sentences, then the ``Outcome``.
 
-    The score is the log-odds of the refusal branch against all spans together.
+    The score is the log-odds of the refusal branch against all spans together. A context without a word that can be
+    quoted (nothing but runs of hundreds of characters) is refused.
     """
     return _PhraseDecoder(evidence, shown, prior, tokens, rules).run(tuple(prompt))
 
@@ -51,14 +51,11 @@ class _PhraseDecoder:
         self, evidence: Evidence, shown: Sequence[int], prior: PriorScores, tokens: Tokens, rules: Rules
     ) -> None:
         self._evidence, self._tokens, self._rules = evidence, tokens, rules
-        texts = dict.fromkeys(evidence.sentences[index].text for index in shown)
-        self._texts = [text for text in texts if self._can_spell(text)]
+        self._texts = list(dict.fromkeys(evidence.sentences[index].text for index in shown))
         usable = set(self._texts)
         places = [index for index, sentence in enumerate(evidence.sentences) if sentence.text in usable]
         weighted = [rules.prior_weight * prior.sentences[index] for index in places]
-        self._starts = word_starts([evidence.sentences[index] for index in places], weighted)
-        if texts and not usable:
-            raise EngineError("the model's vocabulary can't spell this context: use span='sentence' or another model")
+        self._starts = word_starts([evidence.sentences[index] for index in places], weighted, self._can_spell)
         self._refusal_prior = rules.prior_weight * prior.refusal
         self._chance = np.random.default_rng(rules.seed)
         self._said: list[str] = [evidence.options.refusal]

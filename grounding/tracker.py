@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,22 +29,26 @@ class Start:
     prior: float
 
 
-def word_starts(sentences: Sequence[Sentence], priors: Sequence[float]) -> list[Start]:
+def word_starts(
+    sentences: Sequence[Sentence], priors: Sequence[float], can_spell: Callable[[str], bool] = lambda _: True
+) -> list[Start]:
     """All words of ``sentences``; each sentence's prior mass is shared out evenly among its own.
 
     A span begins at a word or number and ends at one, or at what closes one (a bracket, a quote, a unit sign). It
-    neither begins in nor passes a word of more than MAX_WORD_BYTES, which is no word.
+    neither begins in nor passes a word of more than MAX_WORD_BYTES, which is no word, nor a piece that the vocabulary
+    has no tokens for (``can_spell``).
     """
     found: list[Start] = []
     for sentence, prior in zip(sentences, priors, strict=True):
-        begins, ends = _borders(sentence.text)
+        spelt = can_spell(sentence.text)
+        begins, ends = _borders(sentence.text, (lambda _: True) if spelt else can_spell)
         data = sentence.text.encode()
         share = prior - float(np.log(max(1, len(begins))))
         found.extend(Start(sentence, data, offset, ends, last_end, share) for offset, last_end in begins)
     return found
 
 
-def _borders(text: str) -> tuple[list[tuple[int, int]], frozenset[int]]:
+def _borders(text: str, can_spell: Callable[[str], bool]) -> tuple[list[tuple[int, int]], frozenset[int]]:
     """Byte offsets at which a span may begin, each with the last at which it may end; and all ends."""
     begins: list[tuple[int, int]] = []
     ends: set[int] = set()
@@ -54,7 +58,7 @@ def _borders(text: str) -> tuple[list[tuple[int, int]], frozenset[int]]:
         piece = text[start:end]
         size = len(piece.encode())
         is_word = _HAS_WORD.search(piece) is not None
-        if size > MAX_WORD_BYTES:
+        if size > MAX_WORD_BYTES or not can_spell(piece):
             begins, run = begins + [(begin, last_end) for begin in run], []
         elif is_word or piece in _CLOSING:
             last_end = offset + size

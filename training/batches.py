@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,15 +66,15 @@ def collate(rows: list[Row], length: int, rng: random.Random, context_share: flo
         picked = rng.sample(range(row.prompt_length - 1), int(row.prompt_length * context_share))
         context += [(base + at, row.ids[at + 1]) for at in picked]
         pointers += [(number, head, at, to) for at, head, to in row.pointers]
-    point = torch.tensor(pointers)
+    point = torch.tensor(pointers, dtype=torch.long).reshape(-1, 4)
     return Batch(
         ids=ids,
         choice_at=torch.tensor([at for at, _ in choices], dtype=torch.long),
         choice_tokens=_padded([choice.tokens for _, choice in choices], 0),
         choice_prior=_padded([choice.prior for _, choice in choices], -torch.inf),
         choice_right=torch.tensor([choice.right for _, choice in choices], dtype=torch.long),
-        copy_at=torch.tensor([at for at, _, _ in copies]),
-        copy_next=torch.tensor([token for _, token, _ in copies]),
+        copy_at=torch.tensor([at for at, _, _ in copies], dtype=torch.long),
+        copy_next=torch.tensor([token for _, token, _ in copies], dtype=torch.long),
         copy_weight=torch.tensor([weight for _, _, weight in copies]),
         context_at=torch.tensor([at for at, _ in context], dtype=torch.long),
         context_next=torch.tensor([token for _, token in context], dtype=torch.long),
@@ -115,7 +115,15 @@ def _ends(rows: list[Row], length: int) -> dict[str, Tensor]:
     }
 
 
-def batches(draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float) -> Iterator[Batch]:
+def up_to_context(row: Row) -> Row:
+    """The row without what follows its context: enough for the word stage."""
+    end = row.spans[-1][1]
+    return replace(row, ids=row.ids[:end], prompt_length=end, choices=[], copies=[], pointers=[])
+
+
+def batches(
+    draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float, *, context_only: bool = False
+) -> Iterator[Batch]:
     """Endless batches of about ``tokens`` tokens; the same seed gives the same batches.
 
     Rows that are too long or show no sentence are left out.
@@ -126,6 +134,8 @@ def batches(draw: Callable[[random.Random], Row], seed: int, tokens: int, contex
     def produce() -> Batch:
         while True:
             row = draw(rng)
+            if context_only and row.ends:
+                row = up_to_context(row)
             length = next((size for size in LENGTHS if len(row.ids) <= size), None)
             if length is None or not row.ends:
                 continue

@@ -63,14 +63,18 @@ class Block(nn.Module):  # type: ignore[misc]
         self.ffn_up = nn.Linear(shape.width, shape.feed_forward, bias=False)
         self.ffn_down = nn.Linear(shape.feed_forward, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The new residual stream, queries and keys."""
+    def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by head, queries and keys turned to their positions."""
         normed = self.attn_norm(x)
         q, k, v = (
             layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.attn_q, self.attn_k, self.attn_v)
         )
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The new residual stream, queries and keys."""
+        q, k, v = self.attention(x, cos, sin)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_output(mixed.transpose(1, 2).flatten(2))
         normed = self.ffn_norm(x)
@@ -117,6 +121,12 @@ class Reader(nn.Module):  # type: ignore[misc]
                 found += [before, q[:, :POINTER_HEADS], k[:, :POINTER_HEADS]]
         match_q, match_k, middle, pointer_q, pointer_k = found
         return self.output_norm(x), match_q, match_k, middle, pointer_q, pointer_k
+
+    def word_match(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the matching heads if the layers below did nothing: for the word stage."""
+        cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
+        q, k, _ = self.blk[MATCH_LAYER].attention(self.token_embd(ids), cos, sin)
+        return q[:, :MATCH_HEADS], k[:, :MATCH_HEADS]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, in float32."""

@@ -16,30 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import data_squad, mixture
 from training.batches import Batch, batches
 from training.data_templates import TemplateSource
+from training.losses import LOSSES, Helpers, losses
 from training.model import Reader, Shape
 from training.tokenizer import SegmentTokenizer, train_tokenizer
+from training.words import learn_words
 
 WARM_UP_STEPS = 100
 DECAY_SHARE = 0.4
 CHECKPOINT_SECONDS = 120.0
 REPORT_STEPS = 100
-LOSSES = {
-    "choice": 1.0,
-    "inside": 0.1,
-    "copy": 0.3,
-    "context": 0.1,
-    "pointer": 0.3,
-    "relevance": 1.0,
-    "start": 0.2,
-    "match": 1.0,
-}
-"""Losses and their weights; what each is, see ``losses``."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -48,6 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--squad", type=Path, required=True, help="SQuAD 2.0 JSON of the train split")
     parser.add_argument("--out", type=Path, required=True, help="folder for tokenizer and checkpoint")
     parser.add_argument("--minutes", type=float, default=60.0, help="time budget of the training loop")
+    parser.add_argument("--word-minutes", type=float, default=5.0, help="time budget of the word stage before it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--lr", type=float, default=4e-3, help="peak rate of the matrices (Muon)")
@@ -83,82 +74,6 @@ def keep_freed_memory() -> None:
         return
     for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
         mallopt(option, 2**31 - 1)
-
-
-class Helpers(nn.Module):  # type: ignore[misc]
-    """Heads that only training has: they teach the end of a sentence how relevant it is and how it began."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(width)
-        self.word_norm = nn.RMSNorm(width)
-        self.relevance = nn.Linear(width, 1)
-        self.start = nn.Linear(width, width, bias=False)
-        self.word_weight = nn.Linear(width, 1)
-        self.nothing = nn.Parameter(torch.zeros(2))
-
-    def forward(self, model: Reader, middle: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Loss of relevance (with the lexical prior) and of the first token of each sentence."""
-        ends = self.norm(middle.flatten(0, 1)[batch.end_at])
-        scores = self.relevance(ends).squeeze(-1).float()
-        relevance = F.cross_entropy(F.pad(scores, (0, 1)) + batch.end_prior, batch.end_gold)
-        used = batch.end_prior[:, :-1].isfinite()
-        start = F.cross_entropy(model.logits(self.start(ends[used])), batch.end_start[used])
-        return relevance, start
-
-
-def match_loss(model: Reader, helpers: Helpers, queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
-    """How badly the attention of sentence tokens to the question's tells the right sentence, beside the prior.
-
-    Each question word looks for its best counterpart in each sentence (late interaction, as in ColBERT), so pairs such
-    as "heavy" and "weighs" get a direct gradient. Without this loss they were not learned in the time.
-    """
-    reach = batch.in_question.shape[1]
-    affinity = torch.einsum("rhtd,rhjd->rhtj", queries, keys[:, :, :reach]).float() / queries.shape[-1] ** 0.5
-    words = helpers.word_norm(model.token_embd(batch.ids[:, :reach]))
-    weight = F.softplus(helpers.word_weight(words).squeeze(-1)) * batch.in_question
-    scores = []
-    for place in range(batch.end_at.shape[1]):
-        inside = (batch.sentence_of == place)[:, None, :, None]
-        best = affinity.masked_fill(~inside, -1e4).logsumexp(2).clamp(min=-30.0).sum(1)
-        scores.append((best * weight).sum(-1))
-    nothing = helpers.nothing[0] + helpers.nothing[1] * weight.sum(-1)
-    return F.cross_entropy(torch.stack((*scores, nothing), dim=-1).float() + batch.end_prior, batch.end_gold)
-
-
-def choice_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """At each fork: the right way under model *and* lexical prior, and the mass that falls on any allowed way.
-
-    The prior is in the loss because it is in the runtime's score: the model learns what words alone do not tell.
-    """
-    allowed = logits.gather(1, batch.choice_tokens)
-    right = F.cross_entropy(allowed + batch.choice_prior, batch.choice_right)
-    inside = allowed.masked_fill(batch.choice_prior == -torch.inf, -torch.inf).logsumexp(-1)
-    return right, (logits.logsumexp(-1) - inside).mean()
-
-
-def pointer_loss(queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
-    """How little of a head's attention goes where it should."""
-    q = queries[batch.point_row, batch.point_head, batch.point_from]
-    k = keys[batch.point_row, batch.point_head]
-    scores = torch.einsum("nd,ntd->nt", q, k).float() / q.shape[-1] ** 0.5
-    columns = torch.arange(scores.shape[1], device=scores.device)
-    return F.cross_entropy(scores.masked_fill(columns > batch.point_from[:, None], -torch.inf), batch.point_to)
-
-
-def losses(model: Reader, helpers: Helpers, trunk: nn.Module, batch: Batch) -> Tensor:
-    """The losses of LOSSES of one batch, each a mean in nats."""
-    hidden, match_q, match_k, middle, queries, keys = trunk(batch.ids)
-    flat = hidden.flatten(0, 1)
-    logits = model.logits(flat[torch.cat((batch.choice_at, batch.copy_at, batch.context_at))])
-    of_choices, of_copies, of_context = logits.split([len(batch.choice_at), len(batch.copy_at), len(batch.context_at)])
-    right, inside = choice_loss(of_choices, batch)
-    copies = F.cross_entropy(of_copies, batch.copy_next, reduction="none")
-    copy = (copies * batch.copy_weight).sum() / batch.copy_weight.sum()
-    context = F.cross_entropy(of_context, batch.context_next)
-    match = match_loss(model, helpers, match_q, match_k, batch)
-    relevance, start = helpers(model, middle, batch)
-    return torch.stack((right, inside, copy, context, pointer_loss(queries, keys, batch), relevance, start, match))
 
 
 def optimisers(model: Reader, helpers: Helpers, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -220,6 +135,12 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         if options.resume:
             self._load()
+
+    def learn_words(self) -> None:
+        """Before the first step: embeddings and matching heads learn which words of text and question pair up."""
+        stream = batches(self.draw, self.options.seed + 1_000_000, self.options.batch_tokens, 0.0, context_only=True)
+        learn_words(self.model, self.helpers, stream, self.options.word_minutes, self.device)
+        self._save()
 
     def run(self) -> None:
         """Train until the budget is used up; saves at the end and every two minutes."""
@@ -295,6 +216,8 @@ def main() -> None:
     torch._dynamo.config.recompile_limit = 32
     trainer = Trainer(options)
     print(f"{sum(p.numel() for p in trainer.model.parameters()):,} parameters on {trainer.device}", flush=True)
+    if not options.resume:
+        trainer.learn_words()
     trainer.run()
 
 
