@@ -9,6 +9,8 @@ from langchain_core.language_models.llms import BaseLLM
 
 from fourcorners.errors import SettingsError, shortened
 
+BUNDLED_CONTEXT_TOKENS = 4_096
+
 
 def init_llm(spec: str = "bundled", **settings: Any) -> BaseLLM:
     """The LLM for ``spec``: ``"bundled"`` (the reader in this package) or ``"llama_cpp:PATH"`` (any GGUF).
@@ -32,7 +34,8 @@ def _bundled(model: str, settings: dict[str, Any]) -> BaseLLM:
 
     if model:
         raise SettingsError(f"'bundled' takes no model name, but got {model!r}: write just 'bundled'")
-    return LlamaCpp.load(reader_path(), **settings)
+    # Longer than it was trained for, so that a long question goes through: the prior carries the choice there.
+    return LlamaCpp.load(reader_path(), **{"n_context_tokens": BUNDLED_CONTEXT_TOKENS, **settings})
 
 
 def _llama_cpp(model: str, settings: dict[str, Any]) -> BaseLLM:

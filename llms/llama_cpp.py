@@ -22,7 +22,7 @@ from fourcorners.engine.runner import Runner
 from fourcorners.errors import SettingsError
 from fourcorners.llms.profile import Profile, profile_of
 from fourcorners.llms.run import Run, plan_run
-from fourcorners.llms.settings import GenerationSettings, generation_settings, settings_error
+from fourcorners.llms.settings import LOADING_SETTINGS, GenerationSettings, generation_settings, settings_error
 from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText
 
@@ -50,7 +50,7 @@ class LlamaCpp(BaseLLM):
     @classmethod
     def load(cls, model_path: str | os.PathLike[str], /, **settings: Any) -> LlamaCpp:
         """Load a GGUF. Raises SettingsError for unknown settings, ModelLoadError for a bad file."""
-        own = {name: settings.pop(name) for name in ("n_context_tokens", "n_threads") if name in settings}
+        own = {name: settings.pop(name) for name in LOADING_SETTINGS if name in settings}
         common = {name: settings.pop(name) for name in ("callbacks", "tags", "metadata", "verbose") if name in settings}
         for name in own:
             if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < 0:

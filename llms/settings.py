@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fourcorners.errors import SettingsError, shortened
 
+LOADING_SETTINGS = ("n_context_tokens", "n_threads")
+"""Settings that take effect when a model is loaded; all others may also be given per call."""
+
 
 class GenerationSettings(BaseModel):
     """How tokens are chosen; unknown names are errors. Temperature 0 takes the most probable token."""
@@ -37,5 +40,6 @@ def settings_error(error: ValidationError, model: type[BaseModel]) -> SettingsEr
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"])) or "settings"
     if first["type"] == "extra_forbidden":
-        return SettingsError(f"unknown setting {name!r}: use {', '.join(model.model_fields)}")
+        known = [*dict.fromkeys([*GenerationSettings.model_fields, *LOADING_SETTINGS])]
+        return SettingsError(f"unknown setting {name!r}: use {', '.join(known)}")
     return SettingsError(f"setting {name}={shortened(first['input'])}: {first['msg']}")

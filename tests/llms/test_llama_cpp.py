@@ -147,7 +147,7 @@ def test_settings_of_the_llm_are_defaults_of_every_call() -> None:
 
 @pytest.mark.parametrize("prompt", ["word " * 5000, "x" * 300_000])
 def test_too_long_a_prompt_says_so(bundled_llm: LlamaCpp, prompt: str) -> None:
-    with pytest.raises(ContextOverflow, match="1024"):
+    with pytest.raises(ContextOverflow, match="4096"):
         bundled_llm.invoke(prompt)
     with pytest.raises(ContextOverflow, match="question"):
         bundled_llm.invoke(grounded_prompt().invoke({"question": prompt[:90_000], "context": "It is red."}))
