@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_READER_BYTES = 16 * 2**20
-FOREIGN = ("tests/", "training/", "benchmarks/", "examples/", "docs/", "scripts/")
+FOREIGN = ("tests/", "training/", "benchmarks/", "examples/", "docs/", "scripts/", "constraints.txt", "README.md")
 JOB = """
 from fourcorners import grounded_chain, init_llm
 import fourcorners
