@@ -162,8 +162,8 @@ def main() -> None:
     seen, unseen = TemplateSource(), TemplateSource(held_back=True)
     sets = {
         "held-back SQuAD articles": rng.sample(squad, min(options.count, len(squad))),
-        "template relations, trained": [seen.draw(rng) for _ in range(options.count // 3)],
-        "template relations, held back": [unseen.draw(rng) for _ in range(options.count // 2)],
+        "template relations, trained": [seen.draw(rng) for _ in range(options.count)],
+        "template relations, held back": [unseen.draw(rng) for _ in range(options.count)],
     }
     for title, examples in sets.items():
         scored = [score(model, tokenizer, example, options.most_sentences) for example in examples]

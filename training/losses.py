@@ -22,7 +22,7 @@ LOSSES = {
     "pointer": 0.3,
     "relevance": 1.0,
     "start": 0.2,
-    "match": 1.0,
+    "match": 2.0,
 }
 """Losses and their weights; what each is, see ``losses``."""
 

@@ -1,7 +1,7 @@
 """Train the reader from scratch: ``python -m training.train --squad FILE --out DIR --minutes 60``.
 
 Writes DIR/tokenizer.json and DIR/checkpoint.pt (every two minutes, resumable with ``--resume``). Runs on two CPU cores
-at about 13,000 tokens/s, unchanged on CUDA. The learning rate follows the time budget: short warm-up, constant, then
+at about 11,000 tokens/s; CUDA is untried. The learning rate follows the time budget: short warm-up, constant, then
 linearly down over the last 40 %.
 """
 
@@ -22,7 +22,7 @@ from training import data_squad, mixture
 from training.batches import Batch, batches
 from training.data_templates import TemplateSource
 from training.losses import LOSSES, Helpers, losses
-from training.model import Reader, Shape
+from training.model import MATCH_LAYER, Reader, Shape
 from training.tokenizer import SegmentTokenizer, train_tokenizer
 from training.words import learn_words
 
@@ -30,6 +30,8 @@ WARM_UP_STEPS = 100
 DECAY_SHARE = 0.4
 CHECKPOINT_SECONDS = 120.0
 REPORT_STEPS = 100
+VOCABULARY_SHARES = (0.55, 0.45)
+"""Shares of SQuAD and template texts in what the vocabulary is learned from."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,8 +43,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--word-minutes", type=float, default=5.0, help="time budget of the word stage before it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=4096)
-    parser.add_argument("--lr", type=float, default=4e-3, help="peak rate of the matrices (Muon)")
-    parser.add_argument("--embedding-lr", type=float, default=3e-3, help="peak rate of embeddings and norms (AdamW)")
+    parser.add_argument("--lr", type=float, default=3e-3, help="peak rate of the matrices (Muon)")
+    parser.add_argument("--embedding-lr", type=float, default=7e-4, help="peak rate of embeddings and norms (AdamW)")
     parser.add_argument(
         "--weights",
         type=float,
@@ -77,10 +79,11 @@ def keep_freed_memory() -> None:
 
 
 def optimisers(model: Reader, helpers: Helpers, options: argparse.Namespace) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for embeddings and norms."""
-    matrices = [p for p in model.blk.parameters() if p.ndim == 2]
-    others = [p for name, p in model.named_parameters() if p.ndim == 1 or name.startswith("token_embd")]
-    others += list(helpers.parameters())
+    """Muon for the matrices of the blocks; AdamW for embeddings, norms, helpers and what the word stage has taught."""
+    matching = {id(layer.weight) for layer in (model.blk[MATCH_LAYER].attn_q, model.blk[MATCH_LAYER].attn_k)}
+    matrices = [p for p in model.blk.parameters() if p.ndim == 2 and id(p) not in matching]
+    by_muon = {id(p) for p in matrices}
+    others = [p for p in (*model.parameters(), *helpers.parameters()) if id(p) not in by_muon]
     return [
         torch.optim.Muon(matrices, lr=options.lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=options.embedding_lr, betas=(0.9, 0.98), weight_decay=0.01),
@@ -111,7 +114,7 @@ def tokenizer_for(options: argparse.Namespace, found: list[tuple[float, mixture.
     path = options.out / "tokenizer.json"
     if not path.exists():
         rng = random.Random(options.seed)
-        examples = [rng.choices([d for _, d in found], [s for s, _ in found])[0](rng) for _ in range(20_000)]
+        examples = [rng.choices([draw for _, draw in found], VOCABULARY_SHARES)[0](rng) for _ in range(20_000)]
         texts = (text for example in examples for text in (example.question, *example.documents))
         train_tokenizer(texts, options.vocabulary).save(str(path))
     return SegmentTokenizer.load(path)
@@ -202,8 +205,9 @@ class Trainer:
         state = torch.load(self.options.out / "checkpoint.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.helpers.load_state_dict(state["helpers"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        if state["step"]:
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
 
 
