@@ -24,7 +24,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p fourcorners
-	$(BIN)/mypy --explicit-package-bases tests scripts examples benchmarks
+	$(BIN)/mypy --explicit-package-bases tests scripts examples benchmarks training
 	$(BIN)/lint-imports
 
 format: setup  ## format the code

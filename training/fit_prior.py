@@ -139,7 +139,7 @@ def _minimise(loss: Callable[[], torch.Tensor], parameters: list[torch.Tensor]) 
         value.backward()
         return value
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
 
 
 def main() -> None:
