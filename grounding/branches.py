@@ -72,14 +72,17 @@ class BranchSearch:
         """Index and log-probability of the most probable of the branches ``among``."""
         wanted = set(among)
         heap = [_Node(0.0, 0, list(range(len(self._branches))))]
+        node = heap[0]
         for _ in range(MAX_FORKS):
+            if not heap:
+                break
             node = heapq.heappop(heap)
             if len(node.members) == 1:
                 return node.members[0], node.log_probability
             for child in (yield from self._fork(node)):
                 if wanted.intersection(child.members):
                     heapq.heappush(heap, child)
-        node = heapq.heappop(heap)
+        node = heap[0] if heap else node
         likely = max(wanted.intersection(node.members), key=lambda index: self._branches[index].prior)
         return likely, node.log_probability
 
