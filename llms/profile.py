@@ -46,9 +46,9 @@ READER = Profile(
     context_tokens=448,
     max_sentences=4,
     prior_weight=1.0,
-    model_weight=0.05,
-    sentence_threshold=0.25,
-    phrase_threshold=0.25,
+    model_weight=0.1,
+    sentence_threshold=0.55,
+    phrase_threshold=0.55,
 )
 
 
