@@ -61,11 +61,6 @@ class Constraint:
         mask = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         return np.flatnonzero(np.unpackbits(mask, bitorder="little")[: self._n_tokens])
 
-    def forced_after(self, path: Sequence[int]) -> list[int]:
-        """The tokens that must follow ``path``, if any: they need no choice."""
-        self.allowed_after(path)
-        return list(self._matcher.compute_ff_tokens())
-
     def _check(self) -> None:
         if self._matcher.is_error():
             raise EngineError(f"the grammar of the context failed: {self._matcher.get_error()[:300]}")

@@ -126,15 +126,6 @@ def test_jumping_between_paths_gives_what_a_fresh_start_gives(
         assert constraint.allowed_after(path).tolist() == fresh.allowed_after(path).tolist()
 
 
-def test_what_is_forced_is_told(vocabulary: Vocabulary) -> None:
-    constraint = Constraint(
-        vocabulary.constraint_tokenizer, sentence_grammar(["The ferry is red.", "The ferry is old."])
-    )
-    forced = vocabulary.text(constraint.forced_after([]))
-    assert forced
-    assert "The ferry is ".startswith(forced)
-
-
 @given(st.text(any_char, min_size=1, max_size=40))
 def test_any_characters_compile(vocabulary: Vocabulary, text: str) -> None:
     Constraint(vocabulary.constraint_tokenizer, sentence_grammar([text]))
