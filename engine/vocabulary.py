@@ -108,11 +108,15 @@ class Vocabulary:
         if start < len(text):
             yield text[start:]
 
+    @cached_property
+    def _newline(self) -> list[int]:
+        return self._tokenize(b"\n", parse_special=False)
+
     def _tokenize_bare(self, text: str) -> list[int]:
         if not self.is_spm:
             return self._tokenize(text.encode(), parse_special=False)
         # SentencePiece vocabularies put a space before every piece: a newline takes it, and is dropped again.
-        lead = self._tokenize(b"\n", parse_special=False)
+        lead = self._newline
         tokens = self._tokenize(b"\n" + text.encode(), parse_special=False)
         return (
             tokens[len(lead) :] if tokens[: len(lead)] == lead else self._tokenize(text.encode(), parse_special=False)

@@ -20,6 +20,7 @@ _BLANK_BEFORE = regex.compile(r"(?:\A|\n[ \t]*\r?\n)\s*\Z")
 _BLANK_AFTER = regex.compile(r"[ \t]*(?:\r?\n[ \t]*(?:\r?\n|\Z)|\Z)")
 _FINAL = regex.compile(r"[.!?;,…][\"'”’»)\]*_]*\Z")
 _VERB = regex.compile(r"\b(?:is|are|was|were|am|has|have|had|can|may|must|will|do|does|did)\b", regex.I)
+_NON_SPACE = regex.compile(r"\S")
 MAX_TITLE_WORDS = 10
 _MAX_INTRO_REACH = 12
 
@@ -81,7 +82,7 @@ def _is_title(text: str, start: int, end: int) -> bool:
     """A few words above something else, alone as a paragraph, without a full stop and without a plain verb."""
     if end - start > 100 or _FINAL.search(text, max(start, end - 6), end):
         return False
-    if not text[end:].strip() or _VERB.search(text, start, end):
+    if not _NON_SPACE.search(text, end) or _VERB.search(text, start, end):
         return False
     if len(text[start:end].split()) > MAX_TITLE_WORDS:
         return False

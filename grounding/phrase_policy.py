@@ -64,17 +64,19 @@ class _PhraseDecoder:
     def run(self, prompt: tuple[int, ...]) -> Policy:
         """The policy itself."""
         refusal, rules = self._evidence.options.refusal, self._rules
-        logits = (yield Evaluate(0, prompt))[-1]
-        self._position = len(prompt)
-        score = (yield from self._refusal_log_odds(logits)) if self._starts else np.inf
-        if score > rules.threshold:
+        lead, reason = rules.answer_prefix, "stop"
+        constraint, score = self._constraint(lead, refusal), np.inf
+        if self._starts:
+            logits = (yield Evaluate(0, prompt))[-1]
+            self._position = len(prompt)
+            score = yield from self._refusal_log_odds(constraint, logits)
+        if score > rules.threshold or not self._starts:
             yield Piece(refusal, len(self._tokens.plain(refusal)))
             yield Outcome(True, score, rules.threshold, (), "stop")
             return
         citations: list[Citation] = []
-        lead, reason = rules.answer_prefix, "stop"
         while True:
-            citation, logits = yield from self._one_span(logits, lead)
+            citation, logits = yield from self._one_span(constraint, logits, lead)
             citations.append(citation)
             self._said.append(citation.quote)
             if len(citations) == self._evidence.options.max_spans or not self._tracker().alive:
@@ -89,11 +91,15 @@ class _PhraseDecoder:
             yield Piece(SEPARATOR, len(separator))
             logits = (yield Evaluate(self._position, separator))[-1]
             self._position += len(separator)
-            lead = ""
+            if lead:
+                lead, constraint = "", self._constraint("", refusal)
         yield Outcome(False, score, rules.threshold, tuple(citations), reason)
 
-    def _one_span(self, logits: Scores, lead: str) -> Generator[Any, Any, tuple[Citation, Scores]]:
-        tracker, constraint = self._tracker(), self._constraint(lead, None)
+    def _one_span(
+        self, constraint: Constraint, logits: Scores, lead: str
+    ) -> Generator[Any, Any, tuple[Citation, Scores]]:
+        """One span, and the logits behind it. The tracker knows no place for the refusal, so it can't be said here."""
+        tracker = self._tracker()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         path: list[int] = []
         skip = len(lead.encode())
@@ -148,11 +154,11 @@ class _PhraseDecoder:
         model = log_softmax(logits[legal].astype(np.float64))
         return legal, log_softmax(self._rules.model_weight * model + np.array(mass))
 
-    def _refusal_log_odds(self, logits: Scores) -> Generator[Any, Any, float]:
+    def _refusal_log_odds(self, constraint: Constraint, logits: Scores) -> Generator[Any, Any, float]:
         """Walk the refusal's tokens until no quote shares them; the rest is forced and costs nothing."""
         lead = self._rules.answer_prefix
         branch = self._tokens.plain(lead + self._evidence.options.refusal)
-        tracker, constraint = self._tracker(), self._constraint(lead, self._evidence.options.refusal)
+        tracker = self._tracker()
         total, skip = 0.0, len(lead.encode())
         for depth, token in enumerate(branch):
             if depth:
@@ -174,6 +180,6 @@ class _PhraseDecoder:
     def _tracker(self) -> SpanTracker:
         return SpanTracker(self._starts, excluded=self._said)
 
-    def _constraint(self, lead: str, refusal: str | None) -> Constraint:
+    def _constraint(self, lead: str, refusal: str) -> Constraint:
         grammar = phrase_grammar(self._texts, refusal=refusal, prefix=lead)
         return Constraint(self._tokens.constraint_tokenizer, grammar)
