@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
-PACKAGE_FOLDERS = ("chains", "engine", "grounding", "llms", "models", "prompts", ".")
+PACKAGE_FOLDERS = ("chains", "engine", "grounding", "llms", "models", "prompts", "retrieval", ".")
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 MINIMUM_PYTHON = (3, 11)
 

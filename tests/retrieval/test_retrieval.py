@@ -13,16 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fourcorners.errors import SettingsError, SourceError
-from fourcorners.retrieval import (
-    MAX_FILE_BYTES,
-    MAX_PARAGRAPH_CHARS,
-    PASSAGE_CHARS,
-    bm25_retriever,
-    line_of,
-    load_passages,
-    passages_of,
-    read_text,
-)
+from fourcorners.retrieval import bm25_retriever, line_of, load_passages, passages_of, read_text
+from fourcorners.retrieval.passages import MAX_PARAGRAPH_CHARS, PASSAGE_CHARS
+from fourcorners.retrieval.reading import MAX_FILE_BYTES
 
 LATIN1 = "Das Café schließt um fünf.".encode("latin1")
 
