@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,6 @@ from fourcorners.errors import EngineClosed
 from fourcorners.llms.llama_cpp import LlamaCpp
 
 pytestmark = pytest.mark.timeout(60)
-WILD: dict[str, Any] = {"temperature": 1.5, "seed": 5, "max_new_tokens": 24}
 
 
 USED_AFTER_CLOSE = """
