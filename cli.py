@@ -145,13 +145,17 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
     port: Annotated[int | None, typer.Option(help="8000 by default; 0 picks a free one.")] = None,
     llm: Annotated[str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), …")] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Also serve /v1/completions as OpenAI has it, for load tools: ungrounded text."),
+    ] = False,
 ) -> None:
     """Serve the chains over REST (LangServe), with a playground and /docs."""
 
     def work() -> int:
         from fourcorners.server import serve as run
 
-        run(host=host, port=port, llm=llm, paths=paths or [])
+        run(host=host, port=port, llm=llm, raw=raw or None, paths=paths or [])
         return ANSWERED
 
     raise typer.Exit(_status_of(work))

@@ -7,6 +7,8 @@ FourCornersError                  the root: catch it to catch all of them
 ├── ModelLoadError                a model file that is missing, truncated, or not a GGUF
 ├── ContextOverflow               the prompt does not fit in the model's window
 └── EngineError                   the engine failed or was closed while it worked: never a refusal, may be retried
+    ├── EngineBusy                the queue is full: try again later
+    ├── EngineTimeout             the request was not done by its deadline
     └── EngineClosed              the engine was closed before the request was done
 
 ``str(error)`` is one or two sentences: what was wrong, with the value, and what to do.
@@ -51,14 +53,24 @@ class EngineError(FourCornersError, ModelAPIError):
     """The engine failed while it worked on a request."""
 
 
+class EngineBusy(EngineError):
+    """The engine's queue is full; nothing was begun, and the request may be tried again later."""
+
+
+class EngineTimeout(EngineError, TimeoutError):
+    """The request was not done by its deadline."""
+
+
 class EngineClosed(EngineError):
     """The engine was closed before the request was done."""
 
 
 __all__ = [
     "ContextOverflow",
+    "EngineBusy",
     "EngineClosed",
     "EngineError",
+    "EngineTimeout",
     "FourCornersError",
     "InputError",
     "ModelError",

@@ -2,12 +2,15 @@
 
 Every refusal is ``{"detail": …}``, a text or, for wrong fields, FastAPI's list of ``loc``, ``msg`` and ``type``:
 413 too large a body, 415 no JSON, 422 input that can't be used (also too long for the model), 503 the engine failed and
-may be tried again, 500 anything else. Never a traceback. A stream has begun with 200 by then; it ends with an ``error``
-event that carries the status and the message.
+may be tried again (with ``Retry-After`` where its queue was full), 500 anything else. Never a traceback. A stream has
+begun with 200 by then; it ends with an ``error`` event that carries the status and the message.
+
+A client that hangs up gets its work cancelled, whatever the route.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -21,11 +24,15 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from sse_starlette import EventSourceResponse
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fourcorners.errors import EngineError, FourCornersError, InputError, shortened
+from fourcorners.errors import EngineBusy, EngineError, FourCornersError, InputError, shortened
 
 log = logging.getLogger("uvicorn.error")
+
+RETRY_AFTER_S = 1
+"""What a client is told to wait when the engine's queue is full."""
 
 Place = tuple[str | int, ...]  # where in the request: ("inputs", 2, "question")
 
@@ -33,6 +40,7 @@ Place = tuple[str | int, ...]  # where in the request: ("inputs", 2, "question")
 def add_refusals(app: FastAPI, max_body_bytes: int) -> None:
     """Give the app its body limit and its error handlers; chain routes need ``ChainRoute`` and ``body_check`` too."""
     app.add_middleware(_BodyLimit, limit=max_body_bytes)
+    app.add_middleware(_HangUp)  # outside the limit: the limit counts what this hands on
     app.add_middleware(_PlainStartError)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FourCornersError, _failed)
@@ -49,19 +57,25 @@ def body_check(input_type: Any) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         if request.method != "POST":
             return
-        # Also keeps web pages out: a browser sends JSON to another origin only with that origin's consent.
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HTTPException(415, f"content-type must be application/json, not {shortened(kind)}")
-        try:
-            body = await request.json()
-            if b"\\ud" in (await request.body()).lower():
-                json.dumps(body, ensure_ascii=False).encode()  # raises on half a surrogate pair, which is no text
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(422, f"the body is not valid JSON: {error}") from None
+        body = await read_json(request)
         _check(schema, body, "inputs" if request.url.path.endswith("/batch") else "input")
 
     return check
+
+
+async def read_json(request: Request) -> Any:
+    """The body, or an HTTPException that says what is wrong with it."""
+    # Also keeps web pages out: a browser sends JSON to another origin only with that origin's consent.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"content-type must be application/json, not {shortened(kind)}")
+    try:
+        body = await request.json()
+        if b"\\ud" in (await request.body()).lower():
+            json.dumps(body, ensure_ascii=False).encode()  # raises on half a surrogate pair, which is no text
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"the body is not valid JSON: {error}") from None
+    return body
 
 
 def _check(schema: TypeAdapter[Any], body: Any, key: str) -> None:
@@ -109,6 +123,82 @@ class _BodyLimit:
         return HTTPException(413, f"the request is longer than {self.limit} bytes; send fewer or shorter documents")
 
 
+@contextlib.asynccontextmanager
+async def cancelled_by(event: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """Cancels its block, and goes on behind it, when ``event()`` returns true while the block runs.
+
+    A cancellation from elsewhere, such as that of a server that shuts down, passes through.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    n_before, came = task.cancelling(), False
+
+    async def watch() -> None:
+        nonlocal came
+        if await event():
+            came = True
+            task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not came or task.cancelling() > n_before + 1:
+            raise
+    finally:
+        watcher.cancel()
+        if came:
+            task.uncancel()
+
+
+class _HangUp:
+    """Cancels the work for a client that is gone before its response has begun; then the response itself watches.
+
+    A server tells of a client that hangs up only to who calls ``receive`` after the body, which no handler does that
+    awaits an answer. So this calls it, beside the app, and shares what it learns with an app that asks too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body_read, gone, begun = asyncio.Event(), asyncio.Event(), False
+
+        async def gone_too_early() -> bool:
+            await body_read.wait()
+            await disconnected(receive)
+            gone.set()
+            return not begun
+
+        async def shared_receive() -> Message:
+            if body_read.is_set():
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            message = await receive()
+            if not message.get("more_body", False):
+                body_read.set()
+            return message
+
+        async def noting_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        # In the middle of its body the app is told by an exception, which nobody needs to see in the log.
+        with contextlib.suppress(ClientDisconnect):
+            async with cancelled_by(gone_too_early):
+                await self.app(scope, shared_receive, noting_send)
+
+
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client is gone or has its whole response; for after the body."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 class _PlainStartError:
     """When the model or the documents can't be loaded, the server's log shows the message and no traceback."""
 
@@ -149,9 +239,9 @@ async def _with_cause(events: Any) -> AsyncIterator[Any]:
             if event["event"] != "error":
                 yield event
     except Exception as error:
-        status, message = _status_and_message(error)
         if not isinstance(error, FourCornersError):
             log.error("unexpected error in a stream", exc_info=error)
+        status, message = status_and_message(error)
         yield {"event": "error", "data": json.dumps({"status_code": status, "message": message})}
     finally:
         # A client that hangs up must stop the model now, not at the next garbage collection. LangServe's generator
@@ -160,18 +250,25 @@ async def _with_cause(events: Any) -> AsyncIterator[Any]:
             await events.aclose()
 
 
-def _status_and_message(error: Exception) -> tuple[int, str]:
+def status_and_message(error: Exception) -> tuple[int, str]:
+    """What a client is told; a fault of the engine is logged here, as no one else will."""
     if not isinstance(error, FourCornersError):
         return 500, "Internal Server Error; the server's log has the details"
     if isinstance(error, InputError):
         return 422, str(error)
-    log.error("%s: %s", type(error).__name__, error, exc_info=error)
+    if not isinstance(error, EngineBusy):
+        log.error("%s: %s", type(error).__name__, error, exc_info=error)
     return 503 if isinstance(error, EngineError) else 500, str(error)
 
 
+def headers_of(error: Exception) -> dict[str, str]:
+    """The headers that go with ``status_and_message``."""
+    return {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, EngineBusy) else {}
+
+
 async def _failed(request: Request, error: Exception) -> JSONResponse:
-    status, message = _status_and_message(error)
-    return JSONResponse({"detail": message}, status_code=status)
+    status, message = status_and_message(error)
+    return JSONResponse({"detail": message}, status_code=status, headers=headers_of(error))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -216,4 +313,12 @@ def _entry(place: Place, errors: Sequence[Any]) -> dict[str, Any]:
     return {"loc": ["body", *place], "msg": message, "type": kind}
 
 
-__all__ = ["ChainRoute", "add_refusals", "body_check"]
+__all__ = [
+    "ChainRoute",
+    "add_refusals",
+    "body_check",
+    "disconnected",
+    "headers_of",
+    "read_json",
+    "status_and_message",
+]

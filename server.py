@@ -1,4 +1,4 @@
-"""The chains over REST: LangServe routes for /answer, /grounded and /rag, with /docs and /health.
+"""The chains over REST: LangServe routes for /answer, /grounded and /rag, with /docs, /health and, if asked, raw text.
 
 ``uvicorn fourcorners.server:app`` and ``fourcorners serve`` run the same app. The model is loaded when serving starts,
 never at import, and is closed when serving ends. What a client gets when something is wrong: ``rest.py``.
@@ -32,6 +32,7 @@ from pydantic import Field
 
 from fourcorners.chains.answer import Llm, Question, answer_chain, grounded_chain
 from fourcorners.chains.rag import RagQuestion, rag_chain
+from fourcorners.completions import completer_of, completion_routes
 from fourcorners.llms import init_llm
 from fourcorners.rest import ChainRoute, add_refusals, body_check
 from fourcorners.settings import ServerSettings, load_settings
@@ -67,8 +68,11 @@ def create_app(
 
     Without ``llm`` the one that the settings name is loaded at the start and closed at the end; an ``llm`` passed in
     stays the caller's to close. ``/rag`` answers from ``retriever``, else ``documents``, else the settings' paths.
+    Raises SettingsError where the settings want raw completions and ``llm`` has none.
     """
     chosen = settings or load_settings()
+    if llm is not None and chosen.raw:
+        completer_of(llm)
     # LangServe calls astream_log for its playground: nothing that whoever reads the log could change.
     warnings.filterwarnings("ignore", message="astream_log is deprecated")
 
@@ -78,6 +82,8 @@ def create_app(
         model = await asyncio.to_thread(init_llm, chosen.llm) if llm is None else llm
         pages = list(app.router.routes)
         app.include_router(_chain_routes(model, found, chosen))
+        if chosen.raw:
+            app.include_router(completion_routes(model))
         yield
         app.router.routes[:] = pages  # an app may be started again, with another model
         if llm is None:
@@ -97,13 +103,18 @@ def create_app(
 
 
 def serve(
-    paths: Sequence[Path] = (), *, host: str | None = None, port: int | None = None, llm: str | None = None
+    paths: Sequence[Path] = (),
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    llm: str | None = None,
+    raw: bool | None = None,
 ) -> None:
     """Serve until interrupted. What is not given comes from the settings; the log goes to standard error.
 
     Raises a :class:`FourCornersError` before it listens when the documents or the model can't be used.
     """
-    settings = load_settings(paths=tuple(paths) or None, host=host, port=port, llm=llm)
+    settings = load_settings(paths=tuple(paths) or None, host=host, port=port, llm=llm, raw=raw)
     retriever = _retriever(None, settings)
     model = init_llm(settings.llm)
     if threading.current_thread() is threading.main_thread():

@@ -48,6 +48,7 @@ class ServerSettings(BaseSettings):
     passages: int = Field(4, ge=1, le=100, description="how many passages /rag reads for one question")
     span: Literal["sentence", "phrase"] = Field("sentence", description="what an answer is made of")
     max_spans: int = Field(1, ge=1, le=20, description="how many spans an answer may have")
+    raw: bool = Field(False, description="serve /v1/completions too, as OpenAI has it: raw prompts, no grounding")
     max_body_bytes: int = Field(8 * 2**20, ge=1024, description="a longer request is answered with 413")
 
     @field_validator("paths", mode="before")

@@ -1,153 +1,212 @@
-"""One thread that owns a runner and serves requests from any thread or event loop, one after the other.
-
-A request is a ``Program``. The consumer pulls its events; dropping the stream cancels the program between two model
-calls, so an abandoned stream never blocks those that wait behind it.
-"""
+"""The engine that many threads and event loops share: one thread of its own runs their requests in common batches."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import queue
+import atexit
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
+from fourcorners.engine.cache import Cache
+from fourcorners.engine.metrics import Counts, Metrics
 from fourcorners.engine.program import Forward, Program
+from fourcorners.engine.request import Inbox, Request
 from fourcorners.engine.runner import Runner
-from fourcorners.errors import EngineClosed, EngineError, FourCornersError
+from fourcorners.engine.scheduler import Limits, Scheduler
+from fourcorners.engine.worker import Worker, advance, failure
+from fourcorners.errors import EngineBusy, EngineClosed, EngineError, FourCornersError
 
-_END = object()
+DEFAULT_PARKED_MIB = 1_024
+IDLE_LOOK_SECONDS = 0.05
+"""How often an engine that waits for a deadline looks at the clock."""
 
 
-class Request:
-    """One running program, iterated once, either as an iterator or as an async iterator."""
+@dataclass(slots=True)
+class _State:
+    """What all threads look at."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.n_cached_tokens = 0
-        self._cancelled = threading.Event()
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._notify: Callable[[], None] = lambda: None
-
-    def cancel(self) -> None:
-        """Stop the program before its next model call. Safe from any thread, at any time."""
-        self._cancelled.set()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._cancelled.is_set()
-
-    def put(self, event: Any) -> None:
-        """Hand an event to the consumer; for the engine thread."""
-        self._events.put(event)
-        self._notify()
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            while (event := self._events.get()) is not _END:
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-        finally:
-            self.cancel()
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
-
-        def notify() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(ready.set)
-
-        self._notify = notify
-        try:
-            while True:
-                ready.clear()
-                while not self._events.empty():
-                    event = self._events.get_nowait()
-                    if event is _END:
-                        return
-                    if isinstance(event, BaseException):
-                        raise event
-                    yield event
-                    ready.clear()
-                if self._events.empty():
-                    await ready.wait()
-        finally:
-            self._notify = lambda: None
-            self.cancel()
+    lock: Any = field(default_factory=threading.RLock)
+    n_open: int = 0
+    closing: bool = False
+    fault: BaseException | None = None
+    pid: int = field(default_factory=os.getpid)
 
 
 class Engine:
-    """Runs programs on one model. All public methods are safe from any thread."""
+    """Runs programs on one model, side by side. All public methods are safe from any thread.
 
-    def __init__(self, runner: Runner) -> None:
+    ``parked_mib`` bounds the host memory for the cells of idle prefixes; 0 keeps none. A process that forks must not
+    use it in the child: ``submit`` says so. It closes itself at the interpreter's exit.
+    """
+
+    def __init__(self, runner: Runner, limits: Limits | None = None, *, parked_mib: float = DEFAULT_PARKED_MIB) -> None:
         self.runner = runner
-        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
+        self.limits = limits or Limits()
+        self.metrics = Metrics()
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="fourcorners-masks")
+        self._state, self._inbox = _State(), Inbox()
+        self._worker = Worker(
+            Cache(runner.main, runner.apart, int(parked_mib * 2**20), can_share=runner.can_share),
+            Scheduler(self.limits),
+            runner.step_cost(),
+            self.metrics,
+            window=runner.n_context_tokens,
+            n_vocab=runner.vocabulary.n_tokens,
+            ended=self._count_end,
+        )
         self._thread = threading.Thread(target=self._work, name="fourcorners-engine", daemon=True)
         self._thread.start()
+        _alive.add(self)
 
-    def submit(self, program: Program) -> Request:
-        """Queue ``program``; its events come through the request that is returned. Raises EngineClosed."""
-        if self._closing.is_set():
-            raise EngineClosed("the engine was closed: make a new one")
-        request = Request(program)
-        self._waiting.put(request)
-        if not self._thread.is_alive():
-            self._refuse_waiting()
+    def submit(
+        self,
+        program: Program,
+        *,
+        client: str = "",
+        timeout_s: float | None = None,
+        keep_answer: bool = False,
+        counts: Counts | None = None,
+    ) -> Request:
+        """Queue ``program``; its events come through the request that is returned.
+
+        The program runs up to its first ``Forward`` at once, in the caller's thread. Clients with different names get
+        equal shares. Raises EngineBusy where the queue is full, EngineClosed, EngineError where the engine is broken.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        request = Request(
+            program,
+            client=client,
+            deadline=deadline,
+            keep_answer=keep_answer,
+            counts=counts,
+            wake=self._inbox.wake,
+        )
+        self._open()
+        first = self._first_wish(request)
+        if first is not None:
+            self._inbox.put(request, first)
+            if not self.healthy:  # it may have looked into its inbox for the last time
+                self._refuse_arrived()
         return request
 
+    @property
+    def healthy(self) -> bool:
+        """Whether requests can be served; False after a second fault of the engine itself, and when closed."""
+        return self._state.fault is None and not self._state.closing
+
+    @property
+    def step_seconds(self) -> float:
+        """What a step of the present number of running requests takes."""
+        return self._worker.cost.seconds(max(1, self.metrics.n_running))
+
+    @property
+    def can_draft(self) -> bool:
+        """Whether drafts can pay at all on this model and machine."""
+        return self.runner.can_share and self._worker.cost.draft(1, 8, 0.9) > 0
+
+    def draft(self, n_possible: int, acceptance: float) -> int:
+        """How many of ``n_possible`` drafted tokens are worth evaluating when each is right with ``acceptance``."""
+        return self._worker.cost.draft(max(1, self.metrics.n_running), n_possible, acceptance)
+
     def close(self) -> None:
-        """Stop after the current model call, fail what waits with EngineClosed, free the model. Idempotent."""
-        self._closing.set()
-        self._waiting.put(None)
+        """Stop after the current model call, fail what runs and waits with EngineClosed, free the model. Idempotent."""
+        if self._state.pid != os.getpid():
+            return  # a forked child has neither the thread nor the right to free what the parent uses
+        self._state.closing = True
+        self._inbox.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
+    # callers' threads
+
+    def _open(self) -> None:
+        state = self._state
+        if state.pid != os.getpid():
+            raise EngineError("this engine belongs to the parent process: make one in the child, after the fork")
+        with state.lock:
+            if state.closing:
+                raise EngineClosed("the engine was closed: make a new one")
+            if state.fault is not None:
+                raise EngineError(f"the engine is broken ({state.fault}): make a new one") from state.fault
+            most = self.limits.max_running + self.limits.max_waiting
+            if state.n_open >= most:
+                self.metrics.n_refused += 1
+                raise EngineBusy(f"{state.n_open} requests are running or waiting, and {most} are allowed: try later")
+            state.n_open += 1
+
+    def _first_wish(self, request: Request) -> Forward | None:
+        """The program's first wish; None where it needs no model, or fails: then the request has ended."""
+        error: EngineError | FourCornersError | None = None
+        try:
+            forward = advance(request, None)
+            if forward is not None:
+                return forward
+        except FourCornersError as raised:
+            error = raised
+        except BaseException as raised:  # a program that asks the process to exit is not asked
+            error = failure(raised)
+        with self._state.lock:
+            self._worker.end_request(request, error)
+        return None
+
+    # the engine's thread
+
     def _work(self) -> None:
-        while not self._closing.is_set():
-            request = self._waiting.get()
-            if request is not None:
-                self._run(request)
-        self._refuse_waiting()
+        while not self._state.closing:
+            try:
+                self._serve()
+            except BaseException as error:
+                if not self._restart(error):
+                    break
+        self._worker.fail_all(self._state.fault or EngineClosed("the engine was closed while it worked on this"))
+        self._refuse_arrived()
+        self.executor.shutdown()
         self.runner.close()
 
-    def _run(self, request: Request) -> None:
-        try:
-            self._drive(request)
-        except FourCornersError as error:
-            request.put(error)
-        except BaseException as error:  # a program that asks the process to exit must not end the engine's thread
-            failure = EngineError(f"the engine failed: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            request.put(failure)
-        finally:
-            request.program.close()
-            request.put(_END)
+    def _serve(self) -> None:
+        worked = True
+        while not self._state.closing:
+            for request, forward in self._inbox.take(timeout=0.0 if worked else self._patience()):
+                self._worker.add(request, forward)
+            worked = self._worker.step()
 
-    def _drive(self, request: Request) -> None:
-        reply: Any = None
-        while True:
-            if self._closing.is_set():
-                raise EngineClosed("the engine was closed while it worked on this request")
-            if request.cancelled:
-                return
-            try:
-                step = request.program.send(reply)
-            except StopIteration:
-                return
-            reply = None
-            if isinstance(step, Forward):
-                reply, n_reused = self.runner.forward(step, lambda: request.cancelled or self._closing.is_set())
-                request.n_cached_tokens = request.n_cached_tokens or n_reused
-            else:
-                request.put(step)
+    def _patience(self) -> float | None:
+        return IDLE_LOOK_SECONDS if self.metrics.n_waiting + self.metrics.n_running else None
 
-    def _refuse_waiting(self) -> None:
-        while not self._waiting.empty():
-            request = self._waiting.get()
-            if request is not None:
-                request.put(EngineClosed("the engine was closed before it came to this request"))
-                request.put(_END)
+    def _restart(self, error: BaseException) -> bool:
+        """Fail all requests with the cause and begin with an empty cache, once."""
+        self.metrics.n_restarts += 1
+        cause = failure(error)
+        if self.metrics.n_restarts > 1:
+            with self._state.lock:
+                self._state.fault = cause
+            return False
+        self._worker.fail_all(cause)
+        self._worker.cache.clear()
+        return True
+
+    def _refuse_arrived(self) -> None:
+        error = self._state.fault or EngineClosed("the engine was closed before it came to this request")
+        for request, _ in self._inbox.take():
+            self._worker.end_request(request, error)
+
+    def _count_end(self) -> None:
+        with self._state.lock:
+            self._state.n_open -= 1
+
+
+_alive: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """The thread must be out of native code before the interpreter takes things apart."""
+    for engine in list(_alive):
+        engine.close()
+
+
+__all__ = ["Engine", "Forward", "Limits", "Request"]

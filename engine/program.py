@@ -2,7 +2,8 @@
 
 A policy yields ``Forward`` to have tokens evaluated and is sent the logits, a float32 array of shape
 ``(n_logits, n_vocab)``; it yields anything else to hand it to whoever asked; it returns when it is done. It holds no
-lock and touches no model, so that it can be stopped between any two steps and tested with made-up logits.
+lock and touches no model, so that it can be stopped between any two steps and tested with made-up logits. The array is
+a view that the next model call overwrites: what is needed for longer has to be copied, and it must not be written to.
 """
 
 from __future__ import annotations

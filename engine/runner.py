@@ -1,4 +1,4 @@
-"""The one place that touches llama.cpp's model and context. Not thread-safe: one thread owns a runner."""
+"""A model in llama.cpp, loaded and checked, with its two lanes. Not thread-safe: one thread owns a runner."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import ctypes
 import os
 import struct
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
-import numpy as np
 
-from fourcorners.engine.program import Forward, Logits
+from fourcorners.engine.cost import StepCost, cached, machine_key, measure
+from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, LlamaLane, Span
 from fourcorners.engine.vocabulary import Vocabulary
-from fourcorners.errors import ContextOverflow, EngineError, ModelLoadError, SettingsError
+from fourcorners.errors import ModelLoadError, SettingsError
 
 DEFAULT_CONTEXT_TOKENS = 4_096
 SMALL_MODEL_BYTES = 64 * 2**20
 """Below this size threads cost more to wait for one another than they save; with other load, 40 times more."""
-BATCH_TOKENS = 512
-"""Tokens of one llama.cpp call. A cancelled request stops between two of them."""
+DEFAULT_CACHE_BYTES = 2**30
+APART_SLOTS = 2
+"""Prompts that are prefilled by turns, so that a short one need not wait for the end of a long one."""
+APART_EXTRA = 1_024
+"""Cells of the apart lane beyond one window."""
+MIN_CELLS = BATCH_TOKENS + MAX_PADDING
+"""llama.cpp takes no larger batch than a context has cells, and ends the process over one that is."""
 
 _backend_lock = threading.Lock()
 _backend_ready = False
@@ -46,13 +52,22 @@ def _start_backend() -> None:
 
 
 class Runner:
-    """A model with one sequence of cached tokens.
+    """A loaded model with its two lanes.
 
-    ``n_context_tokens`` is the window: 0 takes the model's own, at most DEFAULT_CONTEXT_TOKENS. ``n_threads`` 0 takes
-    the cores that the process may use, or one for a small model.
+    ``n_context_tokens`` is the window of one request: 0 takes the model's own, at most DEFAULT_CONTEXT_TOKENS.
+    ``n_cache_tokens`` is what all running requests have together: 0 takes four windows, fewer where that would be
+    more than a GiB. ``n_threads`` 0 takes the cores that the process may use, or one for a small model.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, n_context_tokens: int = 0, n_threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_context_tokens: int = 0,
+        n_cache_tokens: int = 0,
+        n_threads: int = 0,
+        max_running: int = 16,
+    ) -> None:
         self.path = Path(path)
         _check_file(self.path)
         _start_backend()
@@ -61,101 +76,78 @@ class Runner:
         self.vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(self._model))
         trained = int(llama_cpp.llama_model_n_ctx_train(self._model))
         self.n_context_tokens = n_context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
-        if not 16 <= self.n_context_tokens <= 1_048_576:
-            raise SettingsError(f"n_context_tokens must be between 16 and 1048576, not {self.n_context_tokens}")
-        self._context = self._new_context(n_threads or self._best_threads())
-        self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
-        self._cached: list[int] = []
-        self.n_decoded_tokens = 0
+        self.n_threads = n_threads or self._best_threads()
+        self.can_share = not (
+            llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model)
+        )
+        self._lanes: list[LlamaLane] = []
+        try:
+            self._check_window()
+            self.main = self._lane(self._n_cells(n_cache_tokens), max_running + 1)
+            self.apart = self._lane(self.n_context_tokens + APART_EXTRA, APART_SLOTS + 1) if self.can_share else None
+        except BaseException:
+            self.close()
+            raise
 
-    def forward(self, step: Forward, cancelled: Callable[[], bool] = lambda: False) -> tuple[Logits, int]:
-        """Run ``step``; returns the logits and how many of its tokens were already in the cache.
-
-        Raises ContextOverflow where it does not fit, EngineError where llama.cpp fails. When ``cancelled`` turns true
-        it stops before the next batch and answers with no logits.
-        """
-        end = step.position + len(step.tokens)
-        if end > self.n_context_tokens:
-            raise ContextOverflow(f"the prompt needs {end} tokens, but the window holds {self.n_context_tokens}")
-        if not 0 <= step.position <= len(self._cached) or step.n_logits > len(step.tokens):
-            raise EngineError(f"step at {step.position} with {len(step.tokens)} tokens does not follow the cache")
-        n_reused = self._reuse(step)
-        rows: list[Logits] = []
-        todo = step.tokens[n_reused:]
-        first_with_logits = len(todo) - step.n_logits
-        for start in range(0, len(todo), BATCH_TOKENS):
-            if cancelled():
-                return np.zeros((0, self.vocabulary.n_tokens), np.float32), n_reused
-            chunk = todo[start : start + BATCH_TOKENS]
-            rows.extend(self._decode(chunk, first_with_logits - start))
-        logits = np.stack(rows) if rows else np.zeros((0, self.vocabulary.n_tokens), np.float32)
-        return logits, n_reused
+    def step_cost(self, budget_seconds: float = 0.8) -> StepCost:
+        """What a step costs by the number of tokens, measured now (within the budget) or on an earlier day."""
+        return cached(machine_key(self.path, self.n_threads), lambda: measure(self._timed_step, budget_seconds))
 
     def close(self) -> None:
         """Free the model and its memory. A second call does nothing."""
-        if self._context is not None:
+        if self._model is not None:
             self.vocabulary.close()
-            llama_cpp.llama_batch_free(self._batch)
-            llama_cpp.llama_free(self._context)
+            for lane in self._lanes:
+                lane.close()
             llama_cpp.llama_model_free(self._model)
-            self._context = self._model = None
+            self._model = None
 
-    def _reuse(self, step: Forward) -> int:
-        """Keep the cached tokens that ``step`` repeats (compared by id), drop the rest; logits need a fresh decode."""
-        most = len(step.tokens) - step.n_logits
-        behind = self._cached[step.position : step.position + most]
-        n_reused = next((i for i, (a, b) in enumerate(zip(behind, step.tokens, strict=False)) if a != b), len(behind))
-        keep = step.position + n_reused
-        if keep < len(self._cached):
-            memory = llama_cpp.llama_get_memory(self._context)
-            if not llama_cpp.llama_memory_seq_rm(memory, 0, keep, -1):
-                llama_cpp.llama_memory_clear(memory, True)
-                keep = 0
-            del self._cached[keep:]
-        if keep < step.position:
-            raise EngineError("this model's memory can't be cut back; it can't be used for grounded decoding")
-        return keep - step.position
+    def _timed_step(self, n_tokens: int) -> float:
+        """Seconds of a batch of ``n_tokens``: each in a slot of its own as in decoding, more as one prompt."""
+        decoding = n_tokens < self.main.n_slots
+        spans = [Span(slot, 0, (0,), 1) for slot in range(n_tokens)] if decoding else [Span(0, 0, [0] * n_tokens, 1)]
+        started = time.perf_counter()
+        self.main.decode(spans)
+        taken = time.perf_counter() - started
+        self.main.clear()
+        return taken
 
-    def _decode(self, tokens: Sequence[int], first_with_logits: int) -> list[Logits]:
-        batch, base = self._batch, len(self._cached)
-        batch.n_tokens = len(tokens)
-        for index, token in enumerate(tokens):
-            batch.token[index] = token
-            batch.pos[index] = base + index
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = index >= first_with_logits
-        code = llama_cpp.llama_decode(self._context, batch)
-        if code != 0:
-            self._cached.clear()
-            llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
-            raise EngineError(f"llama.cpp failed to decode {len(tokens)} tokens (code {code}); try the request again")
-        self._cached.extend(tokens)
-        self.n_decoded_tokens += len(tokens)
-        return [self._logits_of(index) for index in range(max(0, first_with_logits), len(tokens))]
+    def _lane(self, n_cells: int, n_slots: int) -> LlamaLane:
+        try:
+            lane = LlamaLane(
+                self._model,
+                n_cells=max(n_cells, MIN_CELLS),
+                n_slots=n_slots,
+                n_threads=self.n_threads,
+                n_vocab=self.vocabulary.n_tokens,
+            )
+        except MemoryError:
+            raise ModelLoadError(f"{self.path} could not be given a cache of {n_cells} tokens{_last_log()}") from None
+        self._lanes.append(lane)
+        return lane
 
-    def _logits_of(self, index: int) -> Logits:
-        pointer = llama_cpp.llama_get_logits_ith(self._context, index)
-        return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.n_tokens,)).copy()
+    def _check_window(self) -> None:
+        if not 16 <= self.n_context_tokens <= 1_048_576:
+            raise SettingsError(f"n_context_tokens must be between 16 and 1048576, not {self.n_context_tokens}")
+
+    def _n_cells(self, wanted: int) -> int:
+        if wanted and wanted < self.n_context_tokens:
+            raise SettingsError(
+                f"n_cache_tokens={wanted} is less than the window of one request, {self.n_context_tokens} tokens"
+            )
+        affordable = DEFAULT_CACHE_BYTES // max(1, self._bytes_per_cell())
+        return wanted or max(self.n_context_tokens, min(4 * self.n_context_tokens, affordable))
+
+    def _bytes_per_cell(self) -> int:
+        layers = int(llama_cpp.llama_model_n_layer(self._model))
+        heads = max(1, int(llama_cpp.llama_model_n_head(self._model)))
+        width = int(llama_cpp.llama_model_n_embd(self._model)) // heads
+        return 2 * 2 * layers * width * int(llama_cpp.llama_model_n_head_kv(self._model))
 
     def _best_threads(self) -> int:
         if int(llama_cpp.llama_model_size(self._model)) < SMALL_MODEL_BYTES:
             return 1
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-    def _new_context(self, n_threads: int) -> Any:
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = self.n_context_tokens
-        params.n_batch = params.n_ubatch = BATCH_TOKENS
-        params.n_threads = params.n_threads_batch = n_threads
-        params.n_seq_max = 1
-        params.no_perf = True
-        context = llama_cpp.llama_init_from_model(self._model, params)
-        if not context:
-            raise ModelLoadError(
-                f"{self.path} could not be given a window of {self.n_context_tokens} tokens{_last_log()}"
-            )
-        return context
 
 
 def _check_file(path: Path) -> None:

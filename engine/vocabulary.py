@@ -74,6 +74,13 @@ class Vocabulary:
                 tokens.extend(self._tokenize_bare(part))
         return tokens
 
+    def raw(self, text: str) -> list[int]:
+        """Tokens of a whole prompt that its caller vouches for, control tokens included."""
+        tokens: list[int] = []
+        for number, piece in enumerate(_bounded_pieces(text)):
+            tokens.extend(self._tokenize_bare(piece, parse_special=True) if number else self.control(piece))
+        return tokens
+
     def begins(self) -> list[int]:
         """The begin-of-text token where this model wants one."""
         with self._open() as vocab:
@@ -112,15 +119,15 @@ class Vocabulary:
     def _newline(self) -> list[int]:
         return self._tokenize(b"\n", parse_special=False)
 
-    def _tokenize_bare(self, text: str) -> list[int]:
+    def _tokenize_bare(self, text: str, *, parse_special: bool = False) -> list[int]:
         if not self.is_spm:
-            return self._tokenize(text.encode(), parse_special=False)
+            return self._tokenize(text.encode(), parse_special=parse_special)
         # SentencePiece vocabularies put a space before every piece: a newline takes it, and is dropped again.
         lead = self._newline
-        tokens = self._tokenize(b"\n" + text.encode(), parse_special=False)
-        return (
-            tokens[len(lead) :] if tokens[: len(lead)] == lead else self._tokenize(text.encode(), parse_special=False)
-        )
+        tokens = self._tokenize(b"\n" + text.encode(), parse_special=parse_special)
+        if tokens[: len(lead)] == lead:
+            return tokens[len(lead) :]
+        return self._tokenize(text.encode(), parse_special=parse_special)
 
     def _tokenize(self, text: bytes, *, parse_special: bool) -> list[int]:
         room = len(text) + 8

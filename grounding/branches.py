@@ -47,7 +47,7 @@ class _Node:
 class BranchSearch:
     """Search over ``branches``; the model is asked through the generators' ``Evaluate`` steps.
 
-    ``base`` is the position behind the prompt in the sequence; ``first`` are the logits there.
+    ``base`` is the position behind the prompt in the sequence; ``begin`` takes the logits there.
     """
 
     def __init__(
@@ -56,17 +56,20 @@ class BranchSearch:
         constraint: Constraint,
         *,
         base: int,
-        first: Scores,
         model_weight: float,
         window_tokens: int,
     ) -> None:
         self._branches = branches
         self._constraint = constraint
         self._base = base
-        self._first = first
+        self._first: Scores = np.zeros(0)
         self._model_weight = model_weight
         self._window_tokens = window_tokens
         self._expanded: dict[tuple[int, ...], list[_Node]] = {}
+
+    def begin(self, first: Scores) -> None:
+        """The logits behind the prompt; before any search."""
+        self._first = first
 
     def best(self, among: Sequence[int]) -> Generator[Any, Any, tuple[int, float]]:
         """Index and log-probability of the most probable of the branches ``among``."""

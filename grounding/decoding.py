@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from fourcorners.grounding.evidence import Citation
 
 Scores = NDArray[np.float64]
+SEPARATOR = "\n"
+"""What stands between the spans of an answer."""
 
 
 class Evaluate(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fourcorners.grounding.decoding import (
+    SEPARATOR,
     Evaluate,
     Outcome,
     Piece,
@@ -21,7 +22,6 @@ from fourcorners.grounding.decoding import (
 from fourcorners.grounding.evidence import Citation, Evidence
 from fourcorners.grounding.grammar import Constraint, phrase_grammar
 from fourcorners.grounding.prior import PriorScores
-from fourcorners.grounding.stopping import SEPARATOR
 from fourcorners.grounding.tracker import SpanTracker, word_starts
 
 MAX_PHRASE_TOKENS = 48

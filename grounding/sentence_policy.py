@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from fourcorners.grounding.branches import Branch, BranchSearch
-from fourcorners.grounding.decoding import Evaluate, Outcome, Piece, Policy, Rules, Scores, Tokens
+from fourcorners.grounding.decoding import SEPARATOR, Evaluate, Outcome, Piece, Policy, Rules, Tokens
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.grammar import Constraint, sentence_grammar
 from fourcorners.grounding.prior import PriorScores
-from fourcorners.grounding.stopping import SEPARATOR
 
 STOP_MARGIN = 1.5
 """A further sentence is worth adding while its prior is at most this far (in nats) behind the best one's."""
@@ -46,8 +45,8 @@ def answer_in_sentences(
         return
     branches = [Branch(_tokens(tokens, rules.answer_prefix + c.text), c.prior) for c in candidates] + [refusal]
     texts = [rules.answer_prefix + text for text in (*(c.text for c in candidates), options.refusal)]
-    first = (yield Evaluate(0, tuple(prompt)))[-1]
-    search = _search(tokens, texts, branches, len(prompt), first, rules)
+    search = _search(tokens, texts, branches, len(prompt), rules)  # compiled before anybody waits for its logits
+    search.begin((yield Evaluate(0, tuple(prompt)))[-1])
     best, best_score = yield from search.best(range(len(candidates)))
     score = (yield from search.log_probability(len(candidates))) - best_score
     if score > rules.threshold:
@@ -87,11 +86,11 @@ def _quote(
             reason = "length"
             break
         start, path, lead = len(path), path + emitted, SEPARATOR
-        first = (yield Evaluate(start, tuple(emitted)))[-1]
         further = [Branch(_tokens(tokens, SEPARATOR + c.text), c.prior) for c in left]
         stop = Branch((tokens.eos,), floor)
         texts = [SEPARATOR + c.text for c in left]
-        search = _search(tokens, texts, [*further, stop], len(path), first, rules, may_end=True)
+        search = _search(tokens, texts, [*further, stop], len(path), rules, may_end=True)
+        search.begin((yield Evaluate(start, tuple(emitted)))[-1])
         best, _ = yield from search.best(range(len(further) + 1))
         if best == len(further):
             break
@@ -103,7 +102,6 @@ def _search(
     texts: Sequence[str],
     branches: Sequence[Branch],
     base: int,
-    first: Scores,
     rules: Rules,
     *,
     may_end: bool = False,
@@ -113,7 +111,6 @@ def _search(
         branches,
         constraint,
         base=base,
-        first=first,
         model_weight=rules.model_weight,
         window_tokens=rules.window_tokens,
     )

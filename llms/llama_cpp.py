@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,20 +19,30 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, PrivateAttr, ValidationError
 
-from fourcorners.engine.engine import Engine
+from fourcorners.engine.engine import DEFAULT_PARKED_MIB, Engine, Limits
+from fourcorners.engine.generation import prefill
+from fourcorners.engine.metrics import Metrics
 from fourcorners.engine.runner import Runner
 from fourcorners.errors import SettingsError
+from fourcorners.llms.completion import Completion
 from fourcorners.llms.profile import Profile, profile_of
-from fourcorners.llms.run import Run, plan_run
+from fourcorners.llms.run import Run, free_generation, plan_prompt, plan_run
 from fourcorners.llms.settings import LOADING_SETTINGS, GenerationSettings, generation_settings, settings_error
 from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
-from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText
+from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText, grounded_prompt
+
+MAX_RUNNING = 128
+"""llama.cpp has 256 sequence ids."""
+MAX_WAITING_THREADS = 64
 
 
 class LlamaCpp(BaseLLM):
-    """A GGUF model, loaded once. Safe under threads and event loops: requests are served one after the other.
+    """A GGUF model, loaded once and shared: requests of all threads and event loops run side by side.
 
-    Settings are those of ``GenerationSettings``; they can be given here, through ``bind`` or per call. Make it with
+    Settings are those of ``GenerationSettings``; they can be given here, through ``bind`` or per call. Fixed at
+    loading: ``n_context_tokens``, the window of one request; ``n_cache_tokens``, what all that run have together (0:
+    four windows, within a GiB); ``n_threads``; ``max_running`` requests at once, ``max_waiting`` in the queue, beyond
+    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back. Make it with
     ``init_llm``. ``close()`` frees the model; it is also freed with the object.
     """
 
@@ -38,7 +50,11 @@ class LlamaCpp(BaseLLM):
 
     model_path: str
     n_context_tokens: int = 0
+    n_cache_tokens: int = 0
     n_threads: int = 0
+    max_running: int = 16
+    max_waiting: int = 256
+    parked_mib: int = DEFAULT_PARKED_MIB
     settings: GenerationSettings = GenerationSettings()
     cache: Any = False
     """LangChain's LLM cache knows only the prompt's text, not its evidence: it stays off."""
@@ -56,17 +72,34 @@ class LlamaCpp(BaseLLM):
             if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < 0:
                 raise SettingsError(f"setting {name}={own[name]!r} must be a whole number, 0 or more")
         chosen = generation_settings(GenerationSettings(), settings)
-        runner = Runner(model_path, **own)
         try:
             llm = cls(model_path=str(model_path), settings=chosen, **own, **common)
         except ValidationError as error:
-            runner.close()
             raise settings_error(error, cls) from error
-        llm._engine = Engine(runner)
+        llm._engine = llm._new_engine()
+        runner = llm._engine.runner
         llm._profile = profile_of(runner.metadata)
         llm._format = chat_format_of(runner.metadata)
         weakref.finalize(llm, Engine.close, llm._engine)
         return llm
+
+    def _new_engine(self) -> Engine:
+        if not 1 <= self.max_running <= MAX_RUNNING:
+            raise SettingsError(f"max_running={self.max_running} must be from 1 to {MAX_RUNNING}")
+        runner = Runner(
+            self.model_path,
+            n_context_tokens=self.n_context_tokens,
+            n_cache_tokens=self.n_cache_tokens,
+            n_threads=self.n_threads,
+            max_running=self.max_running,
+        )
+        limits = Limits(max_running=self.max_running, max_waiting=self.max_waiting)
+        return Engine(runner, limits, parked_mib=self.parked_mib)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the engine has done and is doing."""
+        return self._engine.metrics
 
     def close(self) -> None:
         """Free the model. Requests under way fail with EngineClosed; further ones too."""
@@ -94,6 +127,51 @@ class LlamaCpp(BaseLLM):
             return GroundedPromptValue.of(model_input)
         return super()._convert_input(model_input)
 
+    async def _astart(self, prompt: str, stop: list[str] | None, changes: dict[str, Any]) -> Run:
+        """Planned and submitted off the loop: tokenizing and ranking a long context takes milliseconds."""
+        loop = asyncio.get_running_loop()
+        started = loop.run_in_executor(None, lambda: self._start(prompt, stop, changes).submit())
+        try:
+            return await asyncio.shield(started)
+        except asyncio.CancelledError:
+            started.add_done_callback(_call_off)
+            raise
+
+    def complete(self, prompt: str | Sequence[int], /, **settings: Any) -> Completion:
+        """Complete a raw prompt: the text as the model is to see it, control tokens included, or its token ids.
+
+        For load tools and callers who make their own prompts; nothing is grounded. Raises SettingsError,
+        ContextOverflow, EngineBusy at once.
+        """
+        chosen = generation_settings(self.settings, settings)
+        vocabulary = self._engine.runner.vocabulary
+        tokens = [*vocabulary.begins(), *vocabulary.raw(prompt)] if isinstance(prompt, str) else list(prompt)
+        if not tokens:
+            raise SettingsError("the prompt is empty: give at least one token")
+        made = free_generation(self._engine, tokens, chosen)
+        request = self._engine.submit(
+            made.program(),
+            client=chosen.client,
+            timeout_s=chosen.timeout_s,
+            keep_answer=True,
+            counts=made.counts,
+        )
+        return Completion(request, len(tokens))
+
+    def warm(self, documents: Any, **options: Any) -> int:
+        """Prefill the beginning that all questions about ``documents`` share, and park it; returns its tokens.
+
+        ``documents`` and ``options`` are the ``context`` and the options of ``grounded_prompt``. The call blocks until
+        it is done: about as long as the first question would take. It helps where the documents are shown whole.
+        """
+        prompts = [grounded_prompt(**options).format(question=q, context=documents) for q in _ANY_QUESTIONS]
+        first, second = (plan_prompt(p, self._engine, self._profile, self._format, self.settings) for p in prompts)
+        shared = tuple(a for a, b in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+        if shared:
+            for _ in self._engine.submit(prefill(shared)):
+                pass
+        return len(shared)
+
     def _stream(
         self,
         prompt: str,
@@ -113,11 +191,12 @@ class LlamaCpp(BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
-        run = await asyncio.to_thread(self._start, prompt, stop, kwargs)
-        async for chunk in run.achunks():
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        run = await self._astart(prompt, stop, kwargs)
+        async with aclosing(run.achunks()) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     def _generate(
         self,
@@ -126,8 +205,13 @@ class LlamaCpp(BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        runs = [self._start(prompt, stop, kwargs) for prompt in prompts]
-        return self._result([_joined(list(run.chunks())) for run in runs])
+        runs: list[Run] = []
+        try:
+            runs.extend(self._start(prompt, stop, kwargs).submit() for prompt in prompts)
+            return self._result([_joined(list(run.chunks())) for run in runs])
+        finally:
+            for run in runs:
+                run.cancel()
 
     async def _agenerate(
         self,
@@ -136,8 +220,14 @@ class LlamaCpp(BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        runs = [await asyncio.to_thread(self._start, prompt, stop, kwargs) for prompt in prompts]
-        return self._result([_joined([chunk async for chunk in run.achunks()]) for run in runs])
+        runs: list[Run] = []
+        try:
+            for prompt in prompts:
+                runs.append(await self._astart(prompt, stop, kwargs))
+            return self._result([_joined([chunk async for chunk in run.achunks()]) for run in runs])
+        finally:
+            for run in runs:
+                run.cancel()
 
     def _result(self, generations: list[Generation]) -> LLMResult:
         usages = [(generation.generation_info or {}).get("usage", {}) for generation in generations]
@@ -153,8 +243,10 @@ class LlamaCpp(BaseLLM):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """As every Runnable's: an input that fails, fails alone (BaseLLM's own version fails them all)."""
-        return cast("list[str]", Runnable.batch(self, inputs, config, return_exceptions=return_exceptions, **kwargs))
+        """All at once, in common batches of the engine; an input that fails, fails alone (BaseLLM's own version fails
+        them all)."""
+        wide = _all_at_once(config, len(inputs))
+        return cast("list[str]", Runnable.batch(self, inputs, wide, return_exceptions=return_exceptions, **kwargs))
 
     async def abatch(
         self,
@@ -168,6 +260,26 @@ class LlamaCpp(BaseLLM):
         return cast(
             "list[str]", await Runnable.abatch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
         )
+
+
+_ANY_QUESTIONS = ("?", "What is this about?")
+
+
+def _all_at_once(
+    config: RunnableConfig | list[RunnableConfig] | None, n: int
+) -> RunnableConfig | list[RunnableConfig] | None:
+    """LangChain runs as many at a time as it has worker threads, six on two cores; they only wait here."""
+    most = min(n, MAX_WAITING_THREADS)
+    if isinstance(config, list):
+        return [_all_at_once(one, n) for one in config]  # type: ignore[misc]
+    if config and config.get("max_concurrency"):
+        return config
+    return {**(config or {}), "max_concurrency": most}
+
+
+def _call_off(started: asyncio.Future[Run]) -> None:
+    if not started.cancelled() and started.exception() is None:
+        started.result().cancel()
 
 
 def _joined(chunks: list[GenerationChunk]) -> Generation:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 from langchain_core.outputs import GenerationChunk
 
+from fourcorners.engine import generation
+from fourcorners.engine.draft import Drafter, SuffixAutomaton
 from fourcorners.engine.engine import Engine
+from fourcorners.engine.generation import Finish, Generation
+from fourcorners.engine.mask import Mask
+from fourcorners.engine.metrics import Counts
 from fourcorners.engine.program import Forward, Program
+from fourcorners.engine.request import Request
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ContextOverflow
 from fourcorners.grounding.decoding import Evaluate, Outcome, Policy, Rules
@@ -19,10 +26,9 @@ from fourcorners.grounding.packing import Packed, pack
 from fourcorners.grounding.phrase_policy import answer_in_phrases
 from fourcorners.grounding.prior import PriorScores, lexical_prior
 from fourcorners.grounding.sentence_policy import answer_in_sentences
-from fourcorners.grounding.stopping import stopped_at
 from fourcorners.llms.profile import Profile
-from fourcorners.llms.sampling import generate_freely
 from fourcorners.llms.settings import GenerationSettings
+from fourcorners.llms.stopping import stopped_at
 from fourcorners.prompts.chat_format import ChatFormat
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
@@ -31,9 +37,9 @@ MIN_CONTEXT_TOKENS = 16
 
 
 class Run:
-    """The events of one program as chunks. ``info`` is what the last chunk tells beside usage and timing.
+    """The events of one request as chunks. ``info`` is what the last chunk tells beside usage and timing.
 
-    ``program`` is made when the run is consumed; None answers with ``refusal`` and calls no model.
+    ``program`` is made when the run is submitted; None answers with ``refusal`` and calls no model. Iterated once.
     """
 
     def __init__(
@@ -43,38 +49,60 @@ class Run:
         *,
         info: dict[str, Any],
         n_prompt_tokens: int,
+        settings: GenerationSettings,
+        counts: Counts | None = None,
+        keep_answer: bool = False,
         answer_prefix: str = "",
         refusal: str = "",
     ) -> None:
-        self._engine, self._program, self._info = engine, program, info
+        self._engine, self._program, self._info, self._settings = engine, program, info, settings
         self._n_prompt_tokens = n_prompt_tokens
-        self._n_new_tokens = self._n_cached_tokens = 0
+        self._counts, self._keep_answer = counts or Counts(), keep_answer
+        self._n_new_tokens = 0
         self._lead, self._refusal = answer_prefix, refusal
         self._started = time.monotonic()
         self._first: float | None = None
+        self._logprobs: list[dict[str, Any]] = []
+        self._request: Request | None = None
+
+    def submit(self) -> Run:
+        """Queue it now rather than when its first chunk is asked for. Raises EngineBusy, EngineClosed, EngineError."""
+        if self._program is not None and self._request is None:
+            self._request = self._engine.submit(
+                self._program(),
+                client=self._settings.client,
+                timeout_s=self._settings.timeout_s,
+                keep_answer=self._keep_answer,
+                counts=self._counts,
+            )
+        return self
+
+    def cancel(self) -> None:
+        """Call it off, if it was submitted."""
+        if self._request is not None:
+            self._request.cancel()
 
     def chunks(self) -> Iterator[GenerationChunk]:
         """Text chunks, then one empty chunk that carries the info."""
-        if self._program is None:
+        request = self.submit()._request
+        if request is None:
             yield GenerationChunk(text=self._refusal)
         else:
-            request = self._engine.submit(self._program())
             for event in request:
                 if text := self._take(event):
                     yield GenerationChunk(text=text)
-            self._n_cached_tokens = request.n_cached_tokens
         yield self._last_chunk()
 
     async def achunks(self) -> AsyncIterator[GenerationChunk]:
         """As ``chunks``."""
-        if self._program is None:
+        request = self.submit()._request
+        if request is None:
             yield GenerationChunk(text=self._refusal)
         else:
-            request = self._engine.submit(self._program())
-            async for event in request:
-                if text := self._take(event):
-                    yield GenerationChunk(text=text)
-            self._n_cached_tokens = request.n_cached_tokens
+            async with aclosing(aiter(request)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    if text := self._take(event):
+                        yield GenerationChunk(text=text)
         yield self._last_chunk()
 
     def _take(self, event: Any) -> str:
@@ -82,11 +110,13 @@ class Run:
         if isinstance(event, Outcome):
             self._info |= outcome_info(event)
             return ""
-        if isinstance(event, str):
-            self._info["finish_reason"] = event
+        if isinstance(event, Finish):
+            self._info["finish_reason"] = event.reason
             return ""
         text = str(event.text)
         self._n_new_tokens += event.n_tokens
+        if isinstance(event, generation.Piece):
+            self._logprobs.extend(one._asdict() for one in event.logprobs)
         if text and self._first is None:
             self._first = time.monotonic()
             # Formats that write a space before the answer: it belongs to the format, not to the answer.
@@ -99,14 +129,17 @@ class Run:
             "prompt_tokens": self._n_prompt_tokens,
             "completion_tokens": self._n_new_tokens,
             "total_tokens": self._n_prompt_tokens + self._n_new_tokens,
-            "cached_tokens": self._n_cached_tokens,
+            "cached_tokens": self._counts.cached,
         }
         taken = max(ended - self._started, 1e-9)
         timing = {
             "time_to_first_token_s": round((self._first or ended) - self._started, 6),
             "tokens_per_s": round(self._n_new_tokens / taken, 3),
         }
-        return GenerationChunk(text="", generation_info={**self._info, "usage": usage, "timing": timing})
+        info = {**self._info, "usage": usage, "timing": timing}
+        if self._settings.n_logprobs is not None:
+            info["logprobs"] = self._logprobs
+        return GenerationChunk(text="", generation_info=info)
 
 
 def outcome_info(outcome: Outcome) -> dict[str, Any]:
@@ -124,7 +157,7 @@ def plan_run(
     prompt: str, engine: Engine, profile: Profile, chat_format: ChatFormat, settings: GenerationSettings
 ) -> Run:
     """What ``prompt`` asks for: grounded where it carries evidence, else free generation with guarantee "none"."""
-    vocabulary, window = engine.runner.vocabulary, engine.runner.n_context_tokens
+    vocabulary = engine.runner.vocabulary
     if isinstance(prompt, GroundedText) and prompt.evidence.options.grounding == "verbatim":
         return _grounded_run(prompt, engine, profile, chat_format, settings)
     if isinstance(prompt, GroundedText):
@@ -135,18 +168,47 @@ def plan_run(
         # A plain string is the whole prompt; it is the caller's, not a template's, so its markers stay text.
         segments = chat_format.wrap([], [Segment(prompt, trusted=False)])
     tokens = prompt_tokens(segments, vocabulary)
-    room = window - len(tokens)
-    if room < 1:
-        raise ContextOverflow(f"the prompt has {len(tokens)} tokens, but the window holds {window}: shorten it")
-    stops = (*settings.stop, *chat_format.stop)
-    chosen = settings.model_copy(update={"stop": stops})
+    made = free_generation(engine, tokens, settings, chat_format.stop)
     return Run(
         engine,
-        lambda: generate_freely(tokens, vocabulary, chosen, room),
+        made.program,
         info={"guarantee": "none", "refused": False, "citations": []},
         n_prompt_tokens=len(tokens),
+        settings=settings,
+        counts=made.counts,
+        keep_answer=True,
         answer_prefix=chat_format.answer_prefix,
     )
+
+
+def free_generation(
+    engine: Engine, tokens: Sequence[int], settings: GenerationSettings, stop: Sequence[str] = ()
+) -> Generation:
+    """Generation behind ``tokens``, under the mask that the settings ask for. Raises ContextOverflow, SettingsError."""
+    window, vocabulary = engine.runner.n_context_tokens, engine.runner.vocabulary
+    if len(tokens) >= window:
+        raise ContextOverflow(f"the prompt has {len(tokens)} tokens, but the window holds {window}: shorten it")
+    spec = settings.mask_spec()
+    return Generation(
+        engine,
+        tokens,
+        settings.wish(settings.max_new_tokens, (*settings.stop, *stop)),
+        mask=Mask(vocabulary.constraint_tokenizer, spec) if spec is not None else None,
+        drafter=Drafter(SuffixAutomaton(tokens), worth=engine.draft) if engine.can_draft else None,
+    )
+
+
+def plan_prompt(
+    text: str, engine: Engine, profile: Profile, chat_format: ChatFormat, settings: GenerationSettings
+) -> list[int]:
+    """The tokens of the prompt that a grounded ``text`` leads to. Raises as ``plan_run``."""
+    assert isinstance(text, GroundedText)
+    evidence = text.evidence
+    if not evidence.sentences:
+        return []
+    prior = lexical_prior(evidence.question, evidence.sentences)
+    contract = text.contract or load_contract(f"{profile.contract}_{evidence.options.span}")
+    return _packed_prompt(contract, evidence, prior, engine, profile, chat_format, settings)[1]
 
 
 def prompt_tokens(segments: Sequence[Segment], vocabulary: Vocabulary) -> list[int]:
@@ -165,7 +227,8 @@ def _grounded_run(
     threshold = profile.threshold(options)
     if not evidence.sentences:
         refused = Outcome(True, np.inf, threshold, (), "stop")
-        return Run(engine, None, info=info | outcome_info(refused), n_prompt_tokens=0, refusal=options.refusal)
+        done = info | outcome_info(refused)
+        return Run(engine, None, info=done, n_prompt_tokens=0, settings=settings, refusal=options.refusal)
     prior = lexical_prior(evidence.question, evidence.sentences)
     contract = text.contract or load_contract(f"{profile.contract}_{options.span}")
     packed, tokens = _packed_prompt(contract, evidence, prior, engine, profile, chat_format, settings)
@@ -189,6 +252,7 @@ def _grounded_run(
         ),
         info=info,
         n_prompt_tokens=len(tokens),
+        settings=settings,
     )
 
 
@@ -231,6 +295,9 @@ def _as_program(policy: Policy) -> Program:
                 step = policy.send(reply)
             except StopIteration:
                 return
-            reply = yield Forward(*step) if isinstance(step, Evaluate) else step
+            if isinstance(step, Evaluate):
+                reply = (yield Forward(*step)).copy()  # policies look at earlier logits again
+            else:
+                reply = yield step
     finally:
         policy.close()

@@ -260,6 +260,7 @@ def test_help_has_examples_and_the_exit_statuses(folder: Path) -> None:
     for text in ('fourcorners ask "How long is the warranty?" manual.md', "--context", "3 refused", "standard input"):
         assert text in done.out
     assert fourcorners(folder=folder).status == 2
+    assert "/v1/completions" in fourcorners("serve", "--help", folder=folder, COLUMNS="100").out
 
 
 def test_the_package_can_be_run_as_a_module(folder: Path) -> None:

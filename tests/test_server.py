@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-import os
+import logging
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.documents import Document
+from langchain_core.outputs import GenerationChunk, LLMResult
 from langserve import RemoteRunnable
+from pydantic import PrivateAttr
 
 import fourcorners
+from fourcorners.errors import EngineBusy, SettingsError
+from fourcorners.server import create_app
+from fourcorners.settings import load_settings
+from tests.serving import Server, Threaded, hanging_up, running, serving, soon
+from tests.support import Recorder
 
-ROOT = Path(__file__).parent.parent
 REFUSAL = "Unsure about answer"
 FERRY = """# The ferry to Holm
 
@@ -34,51 +41,6 @@ A ticket for an adult costs 12 euros.
 
 Bicycles travel free of charge on the lower deck.
 """
-
-
-@dataclass
-class Server:
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def remote(self, path: str) -> RemoteRunnable[Any, Any]:
-        return RemoteRunnable(self.url + path)
-
-    @asynccontextmanager
-    async def aremote(self, path: str) -> AsyncIterator[RemoteRunnable[Any, Any]]:
-        """Closed in the event loop that it was used in; left to itself it closes at collection, in another one."""
-        remote = self.remote(path)
-        yield remote
-        await remote.async_client.aclose()
-
-    def post(self, path: str, body: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60)
-
-
-@contextmanager
-def running(arguments: list[str], folder: Path, **variables: str) -> Iterator[Server]:
-    """A server on a free port, from the moment that it can answer until it has been told to stop."""
-    log = folder / "server.log"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FOURCORNERS_")}
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment | variables, stdout=sink, stderr=sink
-        )
-    try:
-        yield Server(_address(process, log), process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := re.search(r"running on (http://\S+)", log.read_text()):
-            return found[1]
-        time.sleep(0.05)
-    raise AssertionError(f"the server did not start:\n{log.read_text()}")
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +241,125 @@ def test_schemas_and_health(server: Server) -> None:
         assert "citations" in client.get("/rag/output_schema").json()["properties"]
 
 
+# Clients that go away, and a queue that is full
+
+
+class Slow(Recorder):
+    """Answers a prompt with "slow" in it never, one with "busy" with EngineBusy, and all others at once."""
+
+    _begun: threading.Event = PrivateAttr(default_factory=threading.Event)
+    _cancelled: threading.Event = PrivateAttr(default_factory=threading.Event)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        await asyncio.gather(*(self._work(prompt) for prompt in prompts))
+        return self._generate(prompts)
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        await self._work(prompt)
+        yield GenerationChunk(text=self.reply)
+
+    async def _work(self, prompt: str) -> None:
+        if "busy" in prompt:
+            raise EngineBusy("64 requests are waiting: try again in a moment")
+        if "slow" in prompt:
+            self._begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self._cancelled.set()
+                raise
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def threaded(slow: Slow) -> Iterator[Threaded]:
+    with serving(create_app(slow, documents=[])) as it:
+        yield it
+
+
+SLOW = {"question": "slow?", "context": "Snails are slow."}
+QUICK = {"question": "Who?", "context": "Somebody."}
+
+
+@pytest.mark.parametrize("abruptly", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/answer/invoke", {"input": SLOW}),
+        ("/answer/batch", {"inputs": [SLOW, SLOW]}),
+        ("/grounded/invoke", {"input": SLOW}),
+        ("/grounded/batch", {"inputs": [QUICK, SLOW, SLOW]}),
+        ("/answer/invoke", {"input": {**SLOW, "context": "slow " * 100_000}}),  # a body of many packets
+    ],
+)
+def test_a_client_that_hangs_up_cancels_its_request(
+    slow: Slow, threaded: Threaded, caplog: pytest.LogCaptureFixture, path: str, body: Any, abruptly: bool
+) -> None:
+    with hanging_up(threaded.url, path, body, abruptly=abruptly):
+        assert slow._begun.wait(timeout=30)
+        time.sleep(0.05)
+        assert not slow._cancelled.is_set()
+    assert slow._cancelled.wait(timeout=1)
+    assert soon(threaded.is_at_rest)
+    gc.collect()  # when a task that nobody asked is found
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_only_the_request_of_the_client_that_is_gone_ends(slow: Slow, threaded: Threaded) -> None:
+    with httpx.Client(base_url=threaded.url) as client, hanging_up(threaded.url, "/answer/invoke", {"input": SLOW}):
+        assert slow._begun.wait(timeout=30)
+        slow._begun.clear()
+        with hanging_up(threaded.url, "/answer/invoke", {"input": SLOW}):
+            assert slow._begun.wait(timeout=30)
+        assert slow._cancelled.wait(timeout=1)
+        slow._cancelled.clear()
+        for _ in range(3):  # on one connection, so that the end of a response is not taken for that of the client
+            assert client.post("/answer/invoke", json={"input": QUICK}).json()["output"] == "noted"
+        assert not slow._cancelled.is_set()
+    assert slow._cancelled.wait(timeout=1)
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_its_body(threaded: Threaded, caplog: pytest.LogCaptureFixture) -> None:
+    for path in ("/answer/invoke", "/answer/batch", "/nothing"):
+        with hanging_up(threaded.url, path, {"input": QUICK}, n_missing=5):
+            time.sleep(0.05)
+    assert soon(threaded.is_at_rest)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_full_queue_is_told_with_a_time_to_wait(threaded: Threaded, caplog: pytest.LogCaptureFixture) -> None:
+    response = httpx.post(f"{threaded.url}/answer/invoke", json={"input": {**QUICK, "question": "busy?"}})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert "64 requests" in response.json()["detail"]
+    assert "Traceback" not in caplog.text
+
+
+def test_a_batch_of_thousands_ends_with_its_client(server: Server) -> None:
+    context = "The best year ever is 1986. " + "It was warm and dry in the summer. " * 20
+    with hanging_up(server.url, "/answer/batch", {"inputs": [year(1986) | {"context": context}] * 3000}):
+        time.sleep(1.5)
+    started = time.monotonic()
+    assert server.remote("/answer").invoke(year(1986)) == "The best year ever is 1986"
+    assert time.monotonic() - started < 5  # the whole batch takes about 50 s
+    assert "Traceback" not in server.log.read_text()
+
+
 # Starting and stopping
 
 
@@ -298,3 +379,8 @@ def test_a_missing_model_is_told_before_listening(tmp_path: Path) -> None:
     assert "ModelLoadError" in done.stderr
     assert "/no/such.gguf" in done.stderr
     assert "running on" not in done.stderr
+
+
+def test_raw_completions_need_a_model_that_has_them() -> None:
+    with pytest.raises(SettingsError, match=r"--raw, FOURCORNERS_RAW.*Recorder"):
+        create_app(Recorder(), settings=load_settings(raw=True))

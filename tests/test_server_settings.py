@@ -33,6 +33,13 @@ def test_an_argument_wins_over_the_environment_over_the_file(
     assert (settings.port, settings.host, settings.llm) == (3, "d", "b")
 
 
+def test_raw_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().raw is False
+    assert load_settings(raw=True).raw is True
+    monkeypatch.setenv("FOURCORNERS_RAW", "1")
+    assert load_settings(raw=None).raw is True
+
+
 def test_paths_are_separated_as_in_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOURCORNERS_PATHS", f"a b.txt{os.pathsep}docs")
     assert load_settings().paths == (Path("a b.txt"), Path("docs"))
@@ -51,7 +58,8 @@ def test_an_unknown_setting_is_an_error_with_a_remedy(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("port", 70_000), ("port", "http"), ("span", "word"), ("max_spans", 0), ("passages", -1)]
+    ("name", "value"),
+    [("port", 70_000), ("port", "http"), ("raw", "much"), ("span", "word"), ("max_spans", 0), ("passages", -1)],
 )
 def test_a_wrong_value_is_named_with_its_setting(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=rf"setting {name} .*{value}"):

@@ -148,7 +148,7 @@ async def test_the_reply_comes_by_every_async_way(bundled_llm: LlamaCpp) -> None
 @pytest.mark.parametrize("context", ["", "  \n", [], [""], ["", " \r\n "], [Document("")], ["---", "..."]])
 @pytest.mark.parametrize("span", ["sentence", "phrase"])
 def test_without_context_it_refuses_and_no_model_is_called(bundled_llm: LlamaCpp, context: Any, span: Any) -> None:
-    before = bundled_llm._engine.runner.n_decoded_tokens
+    before = bundled_llm.metrics.n_steps
     reply = grounded_chain(bundled_llm, span=span, refusal="No idea").invoke({**YEAR, "context": context})
     assert reply["answer"] == "No idea"
     assert reply["refused"] is True
@@ -156,7 +156,7 @@ def test_without_context_it_refuses_and_no_model_is_called(bundled_llm: LlamaCpp
     assert reply["citations"] == []
     assert reply["guarantee"] == "enforced"
     assert "".join(answer_chain(bundled_llm, span=span).stream({**YEAR, "context": context})) == REFUSAL
-    assert bundled_llm._engine.runner.n_decoded_tokens == before
+    assert bundled_llm.metrics.n_steps == before
 
 
 def test_equal_words_elsewhere_are_listed(bundled_llm: LlamaCpp) -> None:

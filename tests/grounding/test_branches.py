@@ -35,10 +35,10 @@ class Tried:
             self.branches,
             Constraint(vocabulary.constraint_tokenizer, sentence_grammar(sentences)),
             base=len(PROMPT),
-            first=self.model.logits(PROMPT),
             model_weight=weight,
             window_tokens=4096,
         )
+        self.search.begin(self.model.logits(PROMPT))
 
     def brute_force(self) -> list[float]:
         return [self._walk(branch.tokens) for branch in self.branches]
@@ -117,10 +117,10 @@ def test_where_the_window_ends_the_prior_decides(vocabulary: Vocabulary) -> None
             sentence_grammar(["the ferry leaves at 6:40", "the ferry leaves about 6:40"]),
         ),
         base=len(PROMPT),
-        first=tried.model.logits(PROMPT),
         model_weight=1.0,
         window_tokens=len(PROMPT),
     )
+    search.begin(tried.model.logits(PROMPT))
     best, _ = result_of(search.best([0, 1]), tried.model)
     assert tried.model.n_steps == 0
     assert best == int(np.argmax([branch.prior for branch in tried.branches]))

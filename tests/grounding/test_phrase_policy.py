@@ -6,7 +6,7 @@ from fourcorners.grounding.decoding import Outcome, Rules
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.phrase_policy import MAX_PHRASE_TOKENS, answer_in_phrases
 from fourcorners.grounding.prior import lexical_prior
-from fourcorners.grounding.stopping import stopped_at
+from fourcorners.llms.stopping import stopped_at
 from tests.support import (
     REFUSAL,
     MadeUpModel,

@@ -8,7 +8,7 @@ from fourcorners.grounding.decoding import Outcome, Rules
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.prior import lexical_prior
 from fourcorners.grounding.sentence_policy import answer_in_sentences
-from fourcorners.grounding.stopping import stopped_at
+from fourcorners.llms.stopping import stopped_at
 from tests.support import (
     REFUSAL,
     MadeUpModel,

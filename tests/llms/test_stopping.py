@@ -3,9 +3,10 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fourcorners.engine.stopping import StopFilter
 from fourcorners.grounding.decoding import Outcome, Piece, Policy
 from fourcorners.grounding.evidence import Citation, Span
-from fourcorners.grounding.stopping import StopFilter, stopped_at
+from fourcorners.llms.stopping import stopped_at
 
 few_letters = st.text("ab\u0301é", max_size=12)
 
