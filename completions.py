@@ -148,7 +148,7 @@ async def _begun(completer: Completer, wanted: CompletionRequest) -> Completion:
 
 
 def _cancel_begun(beginning: asyncio.Future[Completion]) -> None:
-    if beginning.exception() is None:
+    if not beginning.cancelled() and beginning.exception() is None:
         beginning.result().cancel()
 
 
@@ -265,6 +265,8 @@ class _EventStream(Response):
             await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
+            sending.cancel()
+            self._completion.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
 

@@ -77,7 +77,12 @@ def _ours(threads: int) -> list[Server]:
     script = (sys.executable, str(PEERS / "in_process.py"), "fourcorners", "{model}", str(threads))
     return [
         Server(OURS, serve, health="/health"),
-        Server(OURS_IN_PROCESS, script, workloads=("W1",)),
+        Server(
+            OURS_IN_PROCESS,
+            script,
+            workloads=("W1",),
+            note="`llm.stream`, which puts the prompt into the model's chat format: its answers are others",
+        ),
     ]
 
 

@@ -154,7 +154,7 @@ def _run(results: Results, server: Server, turn: int, name: str, texts: Texts, n
 def _verbatim(results: Results, model: Path) -> None:
     """W5 in a process of its own."""
     specs = {"bundled": "bundled", model.stem: f"llama_cpp:{model}"}
-    repeat = ("--repeat", str(results.rounds))
+    repeat = ("--repeat", str(2 * results.rounds))
     _console.print("verbatim answers")
     for name, spec in specs.items():
         command = [sys.executable, "-m", "benchmarks.verbatim", spec, *repeat, "--json"]

@@ -32,6 +32,7 @@ class _State:
     lock: Any = field(default_factory=threading.RLock)
     n_open: int = 0
     closing: bool = False
+    exiting: bool = False
     fault: BaseException | None = None
     pid: int = field(default_factory=os.getpid)
 
@@ -56,6 +57,7 @@ class Engine:
             self.metrics,
             window=runner.n_context_tokens,
             n_vocab=runner.vocabulary.n_tokens,
+            n_threads=runner.n_threads,
             ended=self._count_end,
         )
         self._thread = threading.Thread(target=self._work, name="fourcorners-engine", daemon=True)
@@ -96,7 +98,18 @@ class Engine:
     @property
     def healthy(self) -> bool:
         """Whether requests can be served; False after a second fault of the engine itself, and when closed."""
-        return self._state.fault is None and not self._state.closing
+        state = self._state
+        return state.fault is None and not state.closing and state.pid == os.getpid()
+
+    def ensure_usable(self) -> None:
+        """Raises EngineClosed, or EngineError where it is broken or belongs to a process that this was forked from."""
+        state = self._state
+        if state.pid != os.getpid():
+            raise EngineError("this engine belongs to the parent process: make one in the child, after the fork")
+        if state.closing:
+            raise EngineClosed("the engine was closed: make a new one")
+        if state.fault is not None:
+            raise EngineError(f"the engine is broken ({state.fault}): make a new one") from state.fault
 
     @property
     def step_seconds(self) -> float:
@@ -114,8 +127,12 @@ class Engine:
 
     def close(self) -> None:
         """Stop after the current model call, fail what runs and waits with EngineClosed, free the model. Idempotent."""
+        self._close()
+
+    def _close(self, *, exiting: bool = False) -> None:
         if self._state.pid != os.getpid():
             return  # a forked child has neither the thread nor the right to free what the parent uses
+        self._state.exiting |= exiting
         self._state.closing = True
         self._inbox.wake()
         if threading.current_thread() is not self._thread:
@@ -125,13 +142,9 @@ class Engine:
 
     def _open(self) -> None:
         state = self._state
-        if state.pid != os.getpid():
-            raise EngineError("this engine belongs to the parent process: make one in the child, after the fork")
+        self.ensure_usable()  # a forked child may find the lock taken for ever
         with state.lock:
-            if state.closing:
-                raise EngineClosed("the engine was closed: make a new one")
-            if state.fault is not None:
-                raise EngineError(f"the engine is broken ({state.fault}): make a new one") from state.fault
+            self.ensure_usable()
             most = self.limits.max_running + self.limits.max_waiting
             if state.n_open >= most:
                 self.metrics.n_refused += 1
@@ -162,8 +175,9 @@ class Engine:
             except BaseException as error:
                 if not self._restart(error):
                     break
-        self._worker.fail_all(self._state.fault or EngineClosed("the engine was closed while it worked on this"))
-        self._refuse_arrived()
+        if not self._state.exiting:
+            self._worker.fail_all(self._state.fault or EngineClosed("the engine was closed while it worked on this"))
+            self._refuse_arrived()
         self.executor.shutdown()
         self.runner.close()
 
@@ -171,8 +185,15 @@ class Engine:
         worked = True
         while not self._state.closing:
             for request, forward in self._inbox.take(timeout=0.0 if worked else self._patience()):
-                self._worker.add(request, forward)
+                self._add(request, forward)
             worked = self._worker.step()
+
+    def _add(self, request: Request, forward: Forward) -> None:
+        """A wish that can't even be checked is its own request's fault: those that arrived with it go on."""
+        try:
+            self._worker.add(request, forward)
+        except Exception as error:
+            self._worker.end_request(request, failure(error))
 
     def _patience(self) -> float | None:
         return IDLE_LOOK_SECONDS if self.metrics.n_waiting + self.metrics.n_running else None
@@ -204,9 +225,13 @@ _alive: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """The thread must be out of native code before the interpreter takes things apart."""
+    """The thread must be out of native code before the interpreter takes things apart.
+
+    By now all threads but daemons have ended. Those that read are left to wait: a failure would only have each of them
+    print a traceback in its last moment.
+    """
     for engine in list(_alive):
-        engine.close()
+        engine._close(exiting=True)
 
 
 __all__ = ["Engine", "Forward", "Limits", "Request"]

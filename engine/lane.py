@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourcorners.engine.program import Logits
+from fourcorners.engine.state_layout import converted
 
 BATCH_TOKENS = 512
 """The most tokens of one llama.cpp call; padding comes on top."""
 MAX_PADDING = 64
+PROMPT_TOKENS = 128
+"""The same of a lane for prompts, which needs memory for so many tokens times all cells and heads."""
 
 
 class Span(NamedTuple):
@@ -70,6 +73,9 @@ class Lane(Protocol):
     def load(self, slot: int, saved: Saved) -> bool:
         """Replace all that ``slot`` holds by what was saved; False, and an empty slot, where there is no room."""
 
+    def set_threads(self, n: int) -> None:
+        """Compute on ``n`` threads from now on."""
+
     def clear(self) -> None:
         """Free all cells of all slots."""
 
@@ -78,17 +84,24 @@ class Lane(Protocol):
 
 
 class LlamaLane:
-    """A Lane on llama.cpp. The last slot is its own, for copies on the way and for padding."""
+    """A Lane on llama.cpp. It has one more slot of its own, for copies on the way and for padding.
 
-    def __init__(self, model: Any, *, n_cells: int, n_slots: int, n_threads: int, n_vocab: int) -> None:
-        self.n_slots, self._n_vocab = n_slots, n_vocab
+    ``for_prompts`` makes it one for chunks of prompts, without flash attention: that prefills small chunks up to a
+    fifth faster, but every decode step would pay for all live cells. What is saved has the same form in both kinds.
+    """
+
+    def __init__(
+        self, model: Any, *, n_cells: int, n_slots: int, n_threads: int, n_vocab: int, for_prompts: bool = False
+    ) -> None:
+        self.n_slots, self._n_vocab, self._for_prompts = n_slots, n_vocab, for_prompts
         self._scratch = n_slots
-        self._context = _new_context(model, n_cells, n_slots + 1, n_threads)
+        self._context = _new_context(model, n_cells, n_slots + 1, n_threads, for_prompts)
         if not self._context:
             raise MemoryError(f"no room for {n_cells} cells")
         self.n_cells = int(llama_cpp.llama_n_ctx(self._context))
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._arrays = _BatchArrays(n_slots + 1)
+        self._buffer = np.empty(0, np.uint8)
 
     def decode(self, spans: Sequence[Span], n_padding: int = 0) -> list[Logits]:
         """As the protocol says."""
@@ -129,19 +142,31 @@ class LlamaLane:
         """As the protocol says."""
         self.copy(slot, self._scratch, start, end)
         size = int(llama_cpp.llama_state_seq_get_size(self._context, self._scratch))
-        data = np.empty(size, np.uint8)
+        data = self._buffer_of(size) if self._for_prompts else np.empty(size, np.uint8)
         written = llama_cpp.llama_state_seq_get_data(self._context, _bytes_of(data), size, self._scratch)
         self.remove(self._scratch, 0, -1)
         if written != size:
             raise DecodeFault(f"llama.cpp saved {written} of {size} bytes")
-        return Saved(data, size)
+        rows = converted(data, to_columns=False) if self._for_prompts else data
+        return Saved(rows, rows.nbytes)
+
+    def _buffer_of(self, size: int) -> NDArray[np.uint8]:
+        """Room for what is converted at once: memory that is touched for the first time costs more than the copy."""
+        if len(self._buffer) < size:
+            self._buffer = np.empty(size, np.uint8)
+        return self._buffer[:size]
 
     def load(self, slot: int, saved: Saved) -> bool:
         """As the protocol says."""
-        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes_of(saved.data), saved.n_bytes, slot)
+        data = converted(saved.data, to_columns=True) if self._for_prompts else saved.data
+        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes_of(data), data.nbytes, slot)
         if not read:
             self.remove(slot, 0, -1)
         return bool(read)
+
+    def set_threads(self, n: int) -> None:
+        """As the protocol says."""
+        llama_cpp.llama_set_n_threads(self._context, n, n)
 
     def clear(self) -> None:
         """As the protocol says."""
@@ -154,10 +179,13 @@ class LlamaLane:
             self._context = self._memory = None
 
 
-def _new_context(model: Any, n_cells: int, n_slots: int, n_threads: int) -> Any:
+def _new_context(model: Any, n_cells: int, n_slots: int, n_threads: int, for_prompts: bool) -> Any:
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = n_cells
-    params.n_batch = params.n_ubatch = BATCH_TOKENS + MAX_PADDING
+    params.n_batch = BATCH_TOKENS + MAX_PADDING
+    params.n_ubatch = PROMPT_TOKENS if for_prompts else params.n_batch
+    if for_prompts:
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.n_threads = params.n_threads_batch = n_threads
     params.n_seq_max = n_slots
     params.kv_unified = True  # slots share cells; separate streams would copy every shared document

@@ -58,7 +58,7 @@ class Metrics:
         self.n_waiting = self.n_running = 0
         self.n_requests = self.n_finished = self.n_cancelled = self.n_failed = self.n_refused = 0
         self.n_preempted = self.n_restarts = 0
-        self.n_live_cells = self.n_cells = 0
+        self.n_live_cells = self.n_cells = self.n_threads = 0
         self.n_parked_bytes = self.n_parked = self.n_restored = self.n_forgotten = 0
         self.model_seconds = self.busy_seconds = 0.0
         self.step_times: dict[int, StepTimes] = {}

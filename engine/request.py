@@ -26,7 +26,8 @@ class _End:
 
 
 class Request:
-    """One running program, iterated once: event by event, or in bunches of those that are ready (``bunches``).
+    """One running program, iterated once: event by event, or in bunches of those that are ready (``bunches``). Who
+    iterates again finds the end alone.
 
     ``client`` is whom it is fair to, ``deadline`` a time.monotonic() after which it fails; with ``keep_answer`` the
     evaluated answer goes to the prefix tree too, for a next turn. Leaving the iteration in whatever way cancels it.
@@ -47,6 +48,7 @@ class Request:
         self.counts = counts if counts is not None else Counts()
         self.submitted = time.monotonic()
         self._wake = wake
+        self.handed_over = 0.0
         self._cancelled = False
         self._fresh: list[Any] = []
         self._ready: queue.SimpleQueue[list[Any] | _End] = queue.SimpleQueue()
@@ -67,8 +69,10 @@ class Request:
         """Take an event of the program; ``hand_over`` gives it to the consumer. For the engine's thread."""
         self._fresh.append(event)
 
-    def hand_over(self) -> LoopReader | None:
-        """Let the consumer have what was put; returns whom to wake, where that is an event loop."""
+    def hand_over(self, now: float = 0.0) -> LoopReader | None:
+        """Let the consumer have what was put; returns whom to wake, where that is an event loop. ``now`` is kept in
+        ``handed_over``."""
+        self.handed_over = now
         if self._fresh:
             self._ready.put(self._fresh)
             self._fresh = []
@@ -87,6 +91,7 @@ class Request:
         try:
             while not isinstance(bunch := self._ready.get(), _End):
                 yield bunch
+            self._ready.put(bunch)
             if bunch.error is not None:
                 raise bunch.error
         finally:
@@ -102,10 +107,11 @@ class Request:
                     bunch = self._ready.get_nowait()
                     if not isinstance(bunch, _End):
                         yield bunch
-                    elif bunch.error is not None:
+                        continue
+                    self._ready.put(bunch)
+                    if bunch.error is not None:
                         raise bunch.error
-                    else:
-                        return
+                    return
                 if self._ready.empty():
                     await reader.news.wait()
         finally:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
+import numpy as np
 
 from fourcorners.engine.cost import StepCost, cached, machine_key, measure
-from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, LlamaLane, Span
+from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, DecodeFault, LlamaLane, Span
+from fourcorners.engine.state_layout import UnknownLayout
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ModelLoadError, SettingsError
 
@@ -24,6 +26,8 @@ SMALL_MODEL_BYTES = 64 * 2**20
 DEFAULT_CACHE_BYTES = 2**30
 APART_SLOTS = 2
 """Prompts that are prefilled by turns, so that a short one need not wait for the end of a long one."""
+MOVE_NOISE = 0.05
+"""Of the spread of all logits: rounding makes a tenth of it, cells in a wrong order several times as much."""
 APART_EXTRA = 1_024
 """Cells of the apart lane beyond one window."""
 MIN_CELLS = BATCH_TOKENS + MAX_PADDING
@@ -84,7 +88,7 @@ class Runner:
         try:
             self._check_window()
             self.main = self._lane(self._n_cells(n_cache_tokens), max_running + 1)
-            self.apart = self._lane(self.n_context_tokens + APART_EXTRA, APART_SLOTS + 1) if self.can_share else None
+            self.apart = self._lane_for_prompts() if self.can_share else None
         except BaseException:
             self.close()
             raise
@@ -104,15 +108,25 @@ class Runner:
 
     def _timed_step(self, n_tokens: int) -> float:
         """Seconds of a batch of ``n_tokens``: each in a slot of its own as in decoding, more as one prompt."""
-        decoding = n_tokens < self.main.n_slots
-        spans = [Span(slot, 0, (0,), 1) for slot in range(n_tokens)] if decoding else [Span(0, 0, [0] * n_tokens, 1)]
+        lane, spans = self.main, [Span(slot, 0, (0,), 1) for slot in range(min(n_tokens, self.main.n_slots))]
+        if n_tokens > len(spans):
+            lane, spans = self.apart or self.main, [Span(0, 0, [0] * n_tokens, 1)]
         started = time.perf_counter()
-        self.main.decode(spans)
+        lane.decode(spans)
         taken = time.perf_counter() - started
-        self.main.clear()
+        lane.clear()
         return taken
 
-    def _lane(self, n_cells: int, n_slots: int) -> LlamaLane:
+    def _lane_for_prompts(self) -> LlamaLane:
+        """The apart lane: of the fast kind where its cells can be brought to the main lane."""
+        n_cells = self.n_context_tokens + APART_EXTRA
+        lane = self._lane(n_cells, APART_SLOTS + 1, for_prompts=True)
+        if can_move(lane, self.main):
+            return lane
+        lane.close()
+        return self._lane(n_cells, APART_SLOTS + 1)
+
+    def _lane(self, n_cells: int, n_slots: int, *, for_prompts: bool = False) -> LlamaLane:
         try:
             lane = LlamaLane(
                 self._model,
@@ -120,6 +134,7 @@ class Runner:
                 n_slots=n_slots,
                 n_threads=self.n_threads,
                 n_vocab=self.vocabulary.n_tokens,
+                for_prompts=for_prompts,
             )
         except MemoryError:
             raise ModelLoadError(f"{self.path} could not be given a cache of {n_cells} tokens{_last_log()}") from None
@@ -148,6 +163,23 @@ class Runner:
         if int(llama_cpp.llama_model_size(self._model)) < SMALL_MODEL_BYTES:
             return 1
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def can_move(source: LlamaLane, target: LlamaLane) -> bool:
+    """Whether ``target`` goes on from cells of ``source`` as ``source`` does itself. Both are empty afterwards."""
+    prompt, then = [1, 2, 3, 4, 5, 6, 7, 8], [9]
+    try:
+        source.decode([Span(0, 0, prompt, 0)])
+        if not target.load(0, source.save(0, 0, len(prompt))):
+            return False
+        here, there = (lane.decode([Span(0, len(prompt), then, 1)])[0] for lane in (source, target))
+        spread = float(np.ptp(here)) or 1.0
+        return bool(np.abs(here - there).max() < MOVE_NOISE * spread)
+    except (UnknownLayout, DecodeFault):
+        return False
+    finally:
+        source.clear()
+        target.clear()
 
 
 def _check_file(path: Path) -> None:

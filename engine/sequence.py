@@ -19,7 +19,7 @@ class Sequence:
     """``tokens`` are those that its program asked for so far; ``place`` holds the first of them that are evaluated.
 
     ``rows`` are logits of the present ``Forward`` that came in an earlier batch than its last. Once ``is_shared`` the
-    prompt is in the prefix tree. ``order`` is the order of arrival.
+    prompt is in the prefix tree. ``order`` is the order of arrival, ``seconds_per_token`` what its last chunk took.
     """
 
     request: Request
@@ -30,6 +30,7 @@ class Sequence:
     rows: list[Logits] = field(default_factory=list)
     is_shared: bool = False
     is_counted: bool = False
+    seconds_per_token: float = 0.0
     _array: Tokens | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -12,37 +12,67 @@ from typing import Any
 import llama_cpp
 import regex
 from llguidance import LLTokenizer
-from llguidance.llamacpp import lltokenizer_from_vocab
 
 from fourcorners.errors import EngineClosed
 
 MAX_PIECE_BYTES = 8_000
 """llama.cpp's tokenizers overflow the stack on unbroken runs of 40-80 kB, so text goes in piece by piece."""
 
+_Tokenize = ctypes.CFUNCTYPE(
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_int32,
+    ctypes.c_bool,
+    ctypes.c_bool,
+)
+_native_tokenize: Callable[..., int] = _Tokenize(
+    ctypes.cast(llama_cpp.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value or 0
+)
+_callbacks: list[Any] = []
+"""llguidance may call them as long as the process lives."""
+
 _SPECIAL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+
+
+class _Access:
+    """The way to a model's vocabulary, until it is closed."""
+
+    def __init__(self, vocab: Any) -> None:
+        self._vocab = vocab
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._vocab = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[Any]:
+        with self._lock:
+            if self._vocab is None:
+                raise EngineClosed("the engine was closed: make a new one")
+            yield self._vocab
+
+    def tokenize(self, _: Any, text: int, length: int, tokens: int, room: int, special: bool, parse: bool) -> int:
+        """``llama_tokenize`` for llguidance, which would call it with a model that was freed: then nothing is found."""
+        with self._lock:
+            return _native_tokenize(self._vocab, text, length, tokens, room, special, parse) if self._vocab else 0
 
 
 class Vocabulary:
     """Safe from any thread. After ``close`` every method that needs the model raises EngineClosed."""
 
     def __init__(self, vocab: Any) -> None:
-        self._vocab = vocab
-        self._lock = threading.Lock()
+        self._open = _Access(vocab)
         self.n_tokens = int(llama_cpp.llama_vocab_n_tokens(vocab))
         self.eos = int(llama_cpp.llama_vocab_eos(vocab))
         self.is_spm = llama_cpp.llama_vocab_type(vocab) == llama_cpp.LLAMA_VOCAB_TYPE_SPM
 
     def close(self) -> None:
         """Let go of the model, which is about to be freed; waits for a call under way."""
-        with self._lock:
-            self._vocab = None
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        with self._lock:
-            if self._vocab is None:
-                raise EngineClosed("the engine was closed: make a new one")
-            yield self._vocab
+        self._open.close()
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -58,9 +88,19 @@ class Vocabulary:
 
     @cached_property
     def constraint_tokenizer(self) -> LLTokenizer:
-        """The vocabulary as llguidance wants it, for grammar masks. Takes about a second for 100,000 tokens, once."""
+        """The vocabulary as llguidance wants it, for grammar masks. Takes about a second for 100,000 tokens, once.
+
+        It may be used when the model is gone, though it finds no forced tokens then.
+        """
         with self._open() as vocab:
-            return lltokenizer_from_vocab(vocab, eos_token=self.eos)
+            attributes = [llama_cpp.llama_vocab_get_attr(vocab, token) for token in range(self.n_tokens)]
+        pieces = [self._piece(token, special=True) for token in range(self.n_tokens)]
+        tokens = [b"\xff" + p if _is_control(a, p) else p for a, p in zip(attributes, pieces, strict=True)]
+        callback = _Tokenize(self._open.tokenize)
+        _callbacks.append(callback)
+        address = ctypes.cast(callback, ctypes.c_void_p).value
+        # The first pointer is only handed on to the callback, which knows better.
+        return LLTokenizer.from_llamacpp(tokens=tokens, vocab_ptr=1, tokenize_fptr=address, eos_token=self.eos)
 
     def control(self, text: str) -> list[int]:
         """Tokens of trusted template text; control-token text in it becomes control tokens."""
@@ -151,6 +191,14 @@ class Vocabulary:
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+
+def _is_control(attributes: int, piece: bytes) -> bool:
+    """Whether llguidance is to keep a token out of texts, as its own reader of llama.cpp's vocabularies has it."""
+    if attributes & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL:
+        return True
+    looks_so = piece.startswith(b"<") and piece.endswith(b">")
+    return bool(attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED) and looks_so
 
 
 def _bounded_pieces(text: str) -> Iterator[str]:

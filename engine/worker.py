@@ -20,12 +20,18 @@ from fourcorners.engine.program import Forward, Logits
 from fourcorners.engine.request import Request, wake_readers
 from fourcorners.engine.scheduler import Scheduler
 from fourcorners.engine.sequence import Sequence, check
+from fourcorners.engine.threads import ThreadGovernor
 from fourcorners.errors import EngineError, EngineTimeout, FourCornersError
 
 APART_TOKENS = 96
 """From so many new tokens on a prompt is prefilled apart; fewer go along with the others' decode steps."""
+LEAST_CHUNK = 16
+"""Tokens of a prompt; a chunk of fewer costs more in all."""
 WORTH_WAITING = 16
 """So many tokens in common with a prompt that is being prefilled are waited for rather than evaluated again."""
+MIN_HAND_OVER_SECONDS = 0.008
+"""A stream gets its tokens in bunches, if they come faster than this: to wake its reader for each takes the cores from
+the next step. The first token never waits."""
 RESERVED_CELLS = 64
 """Left free when a sequence is let in, so that it isn't sent away again at once."""
 
@@ -42,10 +48,13 @@ class Worker:
         *,
         window: int,
         n_vocab: int,
+        n_threads: int = 1,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.cache, self.scheduler, self.cost, self.metrics = cache, scheduler, cost, metrics
         self._window, self._n_vocab, self._ended = window, n_vocab, ended
+        self._governor = ThreadGovernor(n_threads)
+        self.metrics.n_threads = n_threads
         self._order = count()
         self._touched: list[Request] = []
 
@@ -66,10 +75,11 @@ class Worker:
         self._sweep()
         self._admit()
         worked = self._decode()
-        self._hand_over()
-        if self._prefill_apart():
-            self._hand_over()
-            worked = True
+        is_prefilling = any(s.place is not None and s.place.is_apart for s in self.scheduler.running)
+        self._hand_over(all_now=is_prefilling)  # a chunk takes long
+        if is_prefilling:
+            worked |= self._prefill_apart()
+            self._hand_over(all_now=True)
         if worked:
             self.metrics.busy_seconds += time.perf_counter() - started
         self._gauge()
@@ -250,17 +260,27 @@ class Worker:
         if not prefilling:
             return any(moved)
         sequence = self.scheduler.chunk_of(prefilling)
-        limits = self.scheduler.limits
-        n = min(sequence.n_pending, self.cost.chunk(limits.chunk_seconds, limits.step_tokens))
+        n = self._chunk_size(sequence)
         assert self.cache.apart is not None
         apart, span = self.cache.apart, _span(sequence, n)
+        started = time.perf_counter()
         try:
             (rows,) = self._timed(lambda: apart.decode([span]), n)
         except (OutOfCells, DecodeFault) as fault:
             self._recover(fault)
             return True
+        sequence.seconds_per_token = (time.perf_counter() - started) / n
         self._took(sequence, n, rows)
         return True
+
+    def _chunk_size(self, sequence: Sequence) -> int:
+        """Tokens of its next chunk. The deeper in a prompt, the dearer is a token; how much, its last chunk tells."""
+        limits = self.scheduler.limits
+        n = self.cost.chunk(limits.chunk_seconds, limits.step_tokens)
+        if sequence.seconds_per_token:
+            affordable = int(limits.chunk_seconds / sequence.seconds_per_token)
+            n = min(n, max(LEAST_CHUNK, affordable // LEAST_CHUNK * LEAST_CHUNK))
+        return min(sequence.n_pending, n)
 
     def _took(self, sequence: Sequence, n: int, rows: Logits) -> None:
         """``n`` more tokens of it are evaluated; ``rows`` are those of their logits that were asked for."""
@@ -319,7 +339,8 @@ class Worker:
             self._recover(fault)
         except BaseException as error:  # a program that asks the process to exit must not end the engine's thread
             self._end(sequence, failure(error))
-        self._touched.append(sequence.request)
+        if sequence.request not in self._touched:
+            self._touched.append(sequence.request)
 
     def _recover(self, fault: BaseException) -> None:
         """Nobody knows what the lanes hold now: who runs fails, who waits goes on with empty lanes."""
@@ -331,17 +352,30 @@ class Worker:
         self.cache.clear()
 
     def _timed(self, decode: Callable[[], list[Logits]], n_tokens: int) -> list[Logits]:
-        started = time.perf_counter()
+        started, n_threads = time.perf_counter(), self._governor.n
         try:
             return decode()
         finally:
-            self.metrics.step(n_tokens, time.perf_counter() - started)
+            ended = time.perf_counter()
+            self.metrics.step(n_tokens, ended - started)
+            if self._governor.step(ended, ended - started) != n_threads:
+                self._set_threads(self._governor.n)
 
-    def _hand_over(self) -> None:
-        readers = [reader for request in self._touched if (reader := request.hand_over()) is not None]
-        self._touched.clear()
-        if readers:
-            wake_readers(readers)
+    def _set_threads(self, n: int) -> None:
+        self.metrics.n_threads = n
+        self.cache.main.set_threads(n)
+        if self.cache.apart is not None:
+            self.cache.apart.set_threads(n)
+
+    def _hand_over(self, *, all_now: bool) -> None:
+        now = time.monotonic()
+        latest = now if all_now else now - MIN_HAND_OVER_SECONDS
+        due = [request for request in self._touched if request.handed_over <= latest]
+        if due:
+            self._touched = [request for request in self._touched if request not in due]
+            readers = [reader for request in due if (reader := request.hand_over(now)) is not None]
+            if readers:
+                wake_readers(readers)
 
     def _gauge(self) -> None:
         metrics, cache = self.metrics, self.cache

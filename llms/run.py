@@ -245,6 +245,7 @@ def _grounded_run(
     )
     policy = answer_in_sentences if options.span == "sentence" else answer_in_phrases
     vocabulary = engine.runner.vocabulary
+    _ = vocabulary.pieces  # made here, once a model, and not on the engine's thread
     return Run(
         engine,
         lambda: _as_program(

@@ -131,6 +131,15 @@ def result_of(generator: Any, model: Logits) -> Any:
             return end.value
 
 
+def until_first_stop(text: str, stops: Sequence[str]) -> str:
+    """The text up to the stop string that is complete first; of several that end there, the longest."""
+    for end in range(len(text) + 1):
+        begins = [end - len(stop) for stop in stops if stop and text[:end].endswith(stop)]
+        if begins:
+            return text[: min(begins)]
+    return text
+
+
 def evidence_of(question: str, texts: Sequence[str], **options: Any) -> Evidence:
     return Evidence(question, documents_from(texts), GroundingOptions(**options))
 

@@ -535,7 +535,7 @@ def test_raw_clients_that_hang_up_leave_the_model_free(raw: Server, stream: bool
             time.sleep(0.02)
     started = time.monotonic()
     assert post(raw, max_tokens=1).status_code == 200
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5  # left to run, they would take more than a minute
     assert "Traceback" not in raw.log.read_text()[n_logged:]
 
 

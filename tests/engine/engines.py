@@ -3,6 +3,7 @@ to look at what they do."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,6 +82,14 @@ class Record:
             program.close()
 
 
+def until(condition: Callable[[], Any], seconds: float = 10) -> bool:
+    """Wait for something that another thread does; whether it came true."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return bool(condition())
+
+
 def tokens_of(events: Iterable[Any]) -> list[int]:
     """The tokens of an answer whose wish has ``n_logprobs``."""
     return [one.token for event in events if isinstance(event, Piece) for one in event.logprobs]
@@ -148,7 +157,8 @@ class MadeUpRunner:
         n_context_tokens: int = 2048,
         cost: StepCost = STEADY,
     ) -> None:
-        self.vocabulary, self.n_context_tokens, self.can_share = vocabulary, n_context_tokens, True
+        self.vocabulary, self.n_context_tokens = vocabulary, n_context_tokens
+        self.can_share, self.n_threads = True, 1
         self.main = MadeUpLane(4 * n_context_tokens, 17, logits)
         self.apart = MadeUpLane(n_context_tokens + 1024, 3, logits)
         self._cost = cost

@@ -21,32 +21,49 @@ def logits_after(tokens: Sequence[int]) -> Any:
 
 
 class MadeUpLane:
-    """Cells are numbered; a slot maps positions to cells. ``faults`` makes the next decodes fail."""
+    """Cells are numbered; a slot maps positions to cells.
+
+    ``faults`` makes the next decodes fail, ``n_without_room`` lets them find no cells, ``n_refused`` and
+    ``n_bad_saves`` make the next loads and saves fail. ``batches`` and ``paddings`` tell what was evaluated.
+    """
 
     def __init__(self, n_cells: int, n_slots: int, logits: Callable[[Sequence[int]], Any] = logits_after) -> None:
         self.n_cells, self.n_slots, self._logits = n_cells, n_slots, logits
         self.token_of: dict[int, int] = {}
         self.slots: list[dict[int, int]] = [{} for _ in range(n_slots)]
         self.batches: list[list[Span]] = []
-        self.faults = 0
+        self.paddings: list[int] = []
+        self.n_saves = self.n_loads = 0
+        self.faults = self.n_without_room = self.n_refused = self.n_bad_saves = 0
         self._next_cell = 0
 
     @property
     def n_used(self) -> int:
         return len({cell for slot in self.slots for cell in slot.values()})
 
+    @property
+    def n_evaluated(self) -> int:
+        """Tokens of all batches."""
+        return sum(len(span.tokens) for batch in self.batches for span in batch)
+
     def tokens_in(self, slot: int) -> list[int]:
         return [self.token_of[self.slots[slot][position]] for position in sorted(self.slots[slot])]
 
     def decode(self, spans: Sequence[Span], n_padding: int = 0) -> list[Any]:
         assert spans
-        assert all(span.tokens for span in spans)
+        assert all(span.tokens and 0 <= span.n_logits <= len(span.tokens) for span in spans)
+        assert len({span.slot for span in spans}) == len(spans), "a sequence is in a batch once"
+        assert all(0 <= span.slot < self.n_slots - 1 for span in spans), "the last slot is for cells on their way"
         if self.faults:
             self.faults -= 1
             raise DecodeFault("made up")
+        if self.n_without_room:
+            self.n_without_room -= 1
+            raise OutOfCells
         if self.n_used + sum(len(span.tokens) for span in spans) + n_padding > self.n_cells:
             raise OutOfCells
         self.batches.append(list(spans))
+        self.paddings.append(n_padding)
         answers = []
         for span in spans:
             assert sorted(self.slots[span.slot]) == list(range(span.position)), (
@@ -73,17 +90,28 @@ class MadeUpLane:
             del self.slots[slot][position]
 
     def save(self, slot: int, start: int, end: int) -> Saved:
+        self.n_saves += 1
+        if self.n_bad_saves:
+            self.n_bad_saves -= 1
+            raise DecodeFault("made up")
         tokens = [self.token_of[self.slots[slot][position]] for position in range(start, end)]
         return Saved((start, tokens), BYTES_PER_CELL * len(tokens))
 
     def load(self, slot: int, saved: Saved) -> bool:
         self.slots[slot] = {}
         start, tokens = saved.data
+        self.n_loads += 1
+        if self.n_refused:
+            self.n_refused -= 1
+            return False
         if self.n_used + len(tokens) > self.n_cells:
             return False
         for offset, token in enumerate(tokens):
             self._fill(slot, start + offset, token)
         return True
+
+    def set_threads(self, n: int) -> None:
+        self.n_threads = n
 
     def clear(self) -> None:
         self.slots = [{} for _ in range(self.n_slots)]

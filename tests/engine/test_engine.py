@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -13,7 +14,7 @@ from fourcorners.engine.engine import Engine, Limits
 from fourcorners.engine.metrics import Counts
 from fourcorners.engine.program import Forward, Program
 from fourcorners.errors import ContextOverflow, EngineBusy, EngineClosed, EngineError
-from tests.engine.engines import greedy, running, watch
+from tests.engine.engines import greedy, running, until, watch
 
 pytestmark = pytest.mark.timeout(60)
 PROMPT = tuple(range(20, 80))
@@ -47,6 +48,18 @@ def one(*steps: Forward) -> Program:
         yield rows.copy()
 
 
+def counting(start: int, count: int) -> Program:
+    """Emit the logits behind ``start``, behind that and the next number, and so on: the same path for everybody."""
+    for position in range(count):
+        rows = yield Forward(position, (start + position,))
+        yield rows[0].copy()
+
+
+def assert_same(events: Any, others: Any) -> None:
+    """Equal up to the noise that other batches bring."""
+    assert np.abs(np.stack(events) - np.stack(others)).max() < NOISE
+
+
 def rows_of(engine: Engine, *steps: Forward) -> Any:
     return list(engine.submit(one(*steps)))[-1]
 
@@ -73,36 +86,45 @@ def failing_later(error: BaseException) -> Program:
 
 
 def test_events_come_in_order(engine: Engine) -> None:
-    first = list(engine.submit(greedy(20, 10)))
-    assert len(first) == 10
-    assert list(engine.submit(greedy(20, 10))) == first
+    def numbers() -> Program:
+        for position in range(50):
+            yield 2 * position
+            yield Forward(position, (20,))
+            yield 2 * position + 1
+
+    assert list(engine.submit(numbers())) == list(range(100))
 
 
 def test_many_threads_each_get_their_own_events(engine: Engine) -> None:
-    alone = {start: list(engine.submit(greedy(start, 12))) for start in range(20, 36)}
+    alone = {start: list(engine.submit(counting(start, 12))) for start in range(20, 36)}
     with ThreadPoolExecutor(16) as pool:
-        together = dict(pool.map(lambda start: (start, list(engine.submit(greedy(start, 12)))), alone))
-    assert together == alone
+        together = dict(pool.map(lambda start: (start, list(engine.submit(counting(start, 12)))), alone))
+    for start in alone:
+        assert_same(together[start], alone[start])
+    assert np.abs(np.stack(alone[20]) - np.stack(alone[21])).max() > 10 * NOISE
 
 
 @pytest.mark.asyncio
 async def test_gathered_tasks_each_get_their_own_events(engine: Engine) -> None:
     async def collect(start: int) -> list[Any]:
-        return [event async for event in engine.submit(greedy(start, 12))]
+        return [event async for event in engine.submit(counting(start, 12))]
 
     alone = [await collect(start) for start in range(20, 30)]
-    assert await asyncio.gather(*(collect(start) for start in range(20, 30))) == alone
+    together = await asyncio.gather(*(collect(start) for start in range(20, 30)))
+    for one, other in zip(alone, together, strict=True):
+        assert_same(one, other)
 
 
 @pytest.mark.asyncio
 async def test_threads_and_event_loops_share_it(engine: Engine) -> None:
-    alone = list(engine.submit(greedy(20, 12)))
+    alone = list(engine.submit(counting(20, 12)))
 
     async def collect() -> list[Any]:
-        return [event async for event in engine.submit(greedy(20, 12))]
+        return [event async for event in engine.submit(counting(20, 12))]
 
     threads = [asyncio.to_thread(lambda: asyncio.run(collect())) for _ in range(4)]
-    assert await asyncio.gather(collect(), *threads, collect()) == [alone] * 6
+    for events in await asyncio.gather(collect(), *threads, collect()):
+        assert_same(events, alone)
 
 
 def test_requests_of_different_arrival_run_in_common_batches(engine: Engine) -> None:
@@ -131,9 +153,6 @@ def test_a_prompt_in_chunks_keeps_running_streams_flowing() -> None:
     """Between two tokens of a stream there is never more than one chunk of a prompt that arrives."""
     with running(limits=Limits(step_tokens=64), n_context_tokens=2048) as engine:
         order: list[str] = []
-        stream = engine.submit(endless())
-        next(iter(stream.bunches()))
-    with running(limits=Limits(step_tokens=64), n_context_tokens=2048) as engine:
         assert engine.runner.apart is not None
         watch(engine.runner.main, lambda spans: order.append("step"))
         watch(engine.runner.apart, lambda spans: order.append("chunk"))
@@ -292,7 +311,7 @@ def test_a_damaged_step_fails_alone_and_never_reaches_llama_cpp(engine: Engine, 
     with pytest.raises(EngineError):
         rows_of(engine, bad)
     assert not batches
-    later = bad._replace(position=bad.position + len(PROMPT))
+    later = bad._replace(position=bad.position + len(PROMPT)) if bad.position > 0 else bad
     with pytest.raises(EngineError):
         rows_of(engine, Forward(0, PROMPT), later)
     assert len(batches) == 1
@@ -358,7 +377,7 @@ def test_those_who_need_the_same_long_prompt_wait_for_the_first(engine: Engine) 
     batches = watch(engine.runner.apart)
     shared = tuple(20 + i * 7 % 900 for i in range(700))
     requests = [engine.submit(one(Forward(0, (*shared, 30 + i)))) for i in range(6)]
-    rows = [list(request)[0] for request in requests]
+    rows = [next(iter(request)) for request in requests]
     assert sum(len(span.tokens) for batch in batches for span in batch) < 1.1 * len(shared)
     assert sum(request.counts.cached >= len(shared) - 1 for request in requests) == 5
     with running() as other:
@@ -367,11 +386,10 @@ def test_those_who_need_the_same_long_prompt_wait_for_the_first(engine: Engine) 
 
 
 def test_parked_contexts_stay_within_their_memory() -> None:
-    with running(parked_mib=1, n_context_tokens=1024) as engine:
+    with running(parked_mib=4, n_context_tokens=1024) as engine:
         for i in range(12):
             rows_of(engine, Forward(0, (20 + i, *(20 + k * 7 % 900 for k in range(600)))))
-        most, parked = 2**20, engine.metrics.n_parked_bytes
-        assert 0 < parked <= most
+        assert 2**20 < engine.metrics.n_parked_bytes <= 4 * 2**20
         assert engine.metrics.n_forgotten > 0
         assert engine.metrics.n_live_cells == 0
     with running(parked_mib=0) as engine:
@@ -386,7 +404,7 @@ def test_a_full_queue_refuses_at_once_and_all_that_was_taken_is_served() -> None
     with running(limits=Limits(max_running=2, max_waiting=3)) as engine:
         requests = [engine.submit(greedy(20 + i, 400)) for i in range(5)]
         started = time.monotonic()
-        with pytest.raises(EngineBusy, match="5 requests.*5 are allowed"):
+        with pytest.raises(EngineBusy, match=r"5 requests.*5 are allowed"):
             engine.submit(greedy(20, 1))
         assert time.monotonic() - started < 0.1
         assert [len(list(request)) for request in requests] == [400] * 5
@@ -416,11 +434,9 @@ def test_whatever_becomes_of_a_request_it_is_counted_out_once() -> None:
             requests[5].cancel()
             requests[5].cancel()
             for request in requests:
-                try:
+                with contextlib.suppress(EngineError):
                     list(request)
-                except EngineError:
-                    pass
-        assert engine._state.n_open == 0
+        assert until(lambda: engine._state.n_open == 0)
         metrics = engine.metrics
         assert metrics.n_requests == 35
         assert (metrics.n_finished, metrics.n_cancelled, metrics.n_failed) == (10, 5, 20)

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -59,15 +59,8 @@ def test_a_match_ends_at_the_first_token_that_differs() -> None:
     tree = PrefixTree(1_000)
     held(tree, "abcd", 0)
     held(tree, "abxy", 1)
-    assert [tree.match(array(text)) for text in ["", "x", "a", "abc", "abcdefg", "abxz", "bcd"]] == [
-        0,
-        0,
-        1,
-        3,
-        4,
-        3,
-        0,
-    ]
+    texts = ["", "x", "a", "abc", "abcdefg", "abxz", "bcd"]
+    assert [tree.match(array(text)) for text in texts] == [0, 0, 1, 3, 4, 3, 0]
 
 
 def test_looking_up_changes_nothing() -> None:
@@ -84,6 +77,13 @@ def test_a_node_is_split_where_two_part() -> None:
     assert sorted(texts(tree)) == ["ab", "cd", "xy"]
     assert texts(tree.path(array("abx"))) == ["ab", "x"]
     assert texts(tree.path(array("abcz"))) == ["ab", "c"]
+
+
+def test_a_path_ends_where_it_splits() -> None:
+    tree = PrefixTree(1_000)
+    parked(tree, "abc")
+    parked(tree, "abcx")
+    assert texts(tree.path(array("abx"))) == ["ab"]
 
 
 def test_both_parts_keep_slots_pins_and_the_copy() -> None:
@@ -149,6 +149,27 @@ def test_the_least_recently_used_leaf_goes_first() -> None:
     tree.max_parked_bytes = 0
     assert tree.shrink() == 2
     assert list(tree) == []
+
+
+def test_only_the_part_that_was_looked_up_counts_as_used() -> None:
+    tree = PrefixTree(60)
+    parked(tree, "abcd")
+    parked(tree, "zz")
+    parked(tree, "ab")
+    parked(tree, "yy")
+    assert tree.shrink() == 2, "the first of them was half of a copy that is still needed"
+    assert sorted(texts(tree)) == ["ab", "yy"]
+
+
+def test_a_part_is_as_old_as_the_whole() -> None:
+    tree = PrefixTree(60)
+    parked(tree, "zz")
+    lower = parked(tree, "abcd")
+    tree.split(lower, 2)
+    tree.unpark(lower)
+    tree.max_parked_bytes = 50
+    assert tree.shrink() == 1
+    assert texts(tree) == ["ab"]
 
 
 def test_nothing_is_forgotten_within_the_budget() -> None:
@@ -388,3 +409,4 @@ def tokens_of(tree: PrefixTree) -> Iterator[tuple[Node, tuple[int, ...]]]:
 
 
 TestPrefixTreeAtRandom = PrefixTreeAtRandom.TestCase
+TestPrefixTreeAtRandom.settings = settings(max_examples=5 * settings().max_examples)

@@ -49,7 +49,7 @@ def test_a_window_out_of_range_is_refused(window: int) -> None:
 
 
 def test_less_cache_than_a_window_is_refused() -> None:
-    with pytest.raises(SettingsError, match="n_cache_tokens=300.*400"):
+    with pytest.raises(SettingsError, match=r"n_cache_tokens=300.*400"):
         Runner(reader_path(), n_context_tokens=400, n_cache_tokens=300)
 
 

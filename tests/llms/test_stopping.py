@@ -7,17 +7,9 @@ from fourcorners.engine.stopping import StopFilter
 from fourcorners.grounding.decoding import Outcome, Piece, Policy
 from fourcorners.grounding.evidence import Citation, Span
 from fourcorners.llms.stopping import stopped_at
+from tests.support import until_first_stop
 
 few_letters = st.text("ab\u0301é", max_size=12)
-
-
-def until_first_stop(text: str, stops: list[str]) -> str:
-    """The text up to the stop string that is complete first; of several that end there, the longest."""
-    for end in range(len(text) + 1):
-        begins = [end - len(stop) for stop in stops if stop and text[:end].endswith(stop)]
-        if begins:
-            return text[: min(begins)]
-    return text
 
 
 @given(st.lists(few_letters, max_size=8), st.lists(few_letters, max_size=3))
