@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,18 +50,12 @@ class Engine:
         self.metrics = Metrics()
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="fourcorners-masks")
         self._state, self._inbox = _State(), Inbox()
-        self._worker = Worker(
-            Cache(runner.main, runner.apart, int(parked_mib * 2**20), can_share=runner.can_share),
-            Scheduler(self.limits),
-            runner.step_cost(),
-            self.metrics,
-            window=runner.n_context_tokens,
-            n_vocab=runner.vocabulary.n_tokens,
-            n_threads=runner.n_threads,
-            ended=self._count_end,
-        )
-        self._thread = threading.Thread(target=self._work, name="fourcorners-engine", daemon=True)
+        self._worker: Worker
+        self._parked_bytes = int(parked_mib * 2**20)
+        made: Future[Worker] = Future()
+        self._thread = threading.Thread(target=self._work, args=(made,), name="fourcorners-engine", daemon=True)
         self._thread.start()
+        self._worker = made.result()
         _alive.add(self)
 
     def submit(
@@ -168,7 +162,31 @@ class Engine:
 
     # the engine's thread
 
-    def _work(self) -> None:
+    def _make_worker(self) -> Worker:
+        """On the engine's thread, because it tries and measures. OpenMP keeps a team of threads for each thread that
+        computes, and when there are more of them than cores they stop spinning, for good: a step then takes half as
+        long again."""
+        runner = self.runner
+        runner.settle()
+        return Worker(
+            Cache(runner.main, runner.apart, self._parked_bytes, can_share=runner.can_share),
+            Scheduler(self.limits),
+            runner.step_cost(),
+            self.metrics,
+            window=runner.n_context_tokens,
+            n_vocab=runner.vocabulary.n_tokens,
+            n_threads=runner.n_threads,
+            ended=self._count_end,
+        )
+
+    def _work(self, made: Future[Worker]) -> None:
+        try:
+            self._worker = self._make_worker()
+        except BaseException as error:
+            self.runner.close()
+            made.set_exception(error)
+            return
+        made.set_result(self._worker)
         while not self._state.closing:
             try:
                 self._serve()
@@ -185,15 +203,8 @@ class Engine:
         worked = True
         while not self._state.closing:
             for request, forward in self._inbox.take(timeout=0.0 if worked else self._patience()):
-                self._add(request, forward)
+                self._worker.add(request, forward)
             worked = self._worker.step()
-
-    def _add(self, request: Request, forward: Forward) -> None:
-        """A wish that can't even be checked is its own request's fault: those that arrived with it go on."""
-        try:
-            self._worker.add(request, forward)
-        except Exception as error:
-            self._worker.end_request(request, failure(error))
 
     def _patience(self) -> float | None:
         return IDLE_LOOK_SECONDS if self.metrics.n_waiting + self.metrics.n_running else None

@@ -90,6 +90,7 @@ class Metrics:
         means = {n: times.mean for n, times in sorted(self.step_times.items())}
         return {
             **plain,
+            "n_steps": self.n_steps,
             "tokens": asdict(self.tokens),
             "parked_mib": self.n_parked_bytes / 2**20,
             "hit_rate": self.hit_rate,

@@ -88,10 +88,16 @@ class Runner:
         try:
             self._check_window()
             self.main = self._lane(self._n_cells(n_cache_tokens), max_running + 1)
-            self.apart = self._lane_for_prompts() if self.can_share else None
+            self.apart = self._apart(for_prompts=True) if self.can_share else None
         except BaseException:
             self.close()
             raise
+
+    def settle(self) -> None:
+        """Make sure that cells can be brought from the apart lane to the main one, on whichever thread computes."""
+        if self.apart is not None and not can_move(self.apart, self.main):
+            self.apart.close()
+            self.apart = self._apart(for_prompts=False)
 
     def step_cost(self, budget_seconds: float = 0.8) -> StepCost:
         """What a step costs by the number of tokens, measured now (within the budget) or on an earlier day."""
@@ -117,14 +123,8 @@ class Runner:
         lane.clear()
         return taken
 
-    def _lane_for_prompts(self) -> LlamaLane:
-        """The apart lane: of the fast kind where its cells can be brought to the main lane."""
-        n_cells = self.n_context_tokens + APART_EXTRA
-        lane = self._lane(n_cells, APART_SLOTS + 1, for_prompts=True)
-        if can_move(lane, self.main):
-            return lane
-        lane.close()
-        return self._lane(n_cells, APART_SLOTS + 1)
+    def _apart(self, *, for_prompts: bool) -> LlamaLane:
+        return self._lane(self.n_context_tokens + APART_EXTRA, APART_SLOTS + 1, for_prompts=for_prompts)
 
     def _lane(self, n_cells: int, n_slots: int, *, for_prompts: bool = False) -> LlamaLane:
         try:

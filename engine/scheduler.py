@@ -11,6 +11,8 @@ from fourcorners.errors import SettingsError
 
 MAX_TURNS_MISSED = 4
 """A prefill that shorter ones passed so often comes next."""
+MIN_PROMPT_TOKENS = 8
+"""So many tokens of prompts go along with every step, else they would wait for ever for those who decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,21 @@ class Scheduler:
             self._missed[sequence.order] = 0 if sequence is chosen else missed[sequence] + 1
         return chosen
 
-    def fill(self, ready: Items[Sequence]) -> list[tuple[Sequence, int]]:
+    def fill(self, ready: Items[Sequence], chunk_tokens: int | None = None) -> list[tuple[Sequence, int]]:
         """How many tokens each of ``ready`` gets in the next batch: one for each that decodes, then more for those,
-        then prompts while there is room. Nobody who decodes is ever left out."""
-        room = self.limits.step_tokens - sum(s.is_shared for s in ready)
+        then prompts while there is room, which ``chunk_tokens`` may narrow.
+
+        Nobody who decodes is ever left out, and prompts get on a little however much the others have to evaluate.
+        """
+        n_decoding = sum(s.is_shared for s in ready)
+        most = self.limits.step_tokens - n_decoding
+        kept = min(most, MIN_PROMPT_TOKENS, sum(s.n_pending for s in ready if not s.is_shared))
+        room = most if chunk_tokens is None else min(most, chunk_tokens - n_decoding)
+        room = max(0, room - kept)
         shares = []
         for sequence in sorted(ready, key=lambda s: (not s.is_shared, s.order)):
+            if not sequence.is_shared:
+                room, kept = room + kept, 0
             n = min(sequence.n_pending, room + sequence.is_shared)
             if n:
                 shares.append((sequence, n))

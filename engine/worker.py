@@ -20,6 +20,7 @@ from fourcorners.engine.program import Forward, Logits
 from fourcorners.engine.request import Request, wake_readers
 from fourcorners.engine.scheduler import Scheduler
 from fourcorners.engine.sequence import Sequence, check
+from fourcorners.engine.state_layout import UnknownLayout
 from fourcorners.engine.threads import ThreadGovernor
 from fourcorners.errors import EngineError, EngineTimeout, FourCornersError
 
@@ -66,23 +67,34 @@ class Worker:
         except FourCornersError as error:
             self.end_request(request, error)
             return
+        except Exception as error:  # a wish that can't even be checked is its own program's fault
+            self.end_request(request, failure(error))
+            return
         sequence.asks(forward)
         self.scheduler.add(sequence)
 
     def step(self) -> bool:
         """Do the next piece of work; False where there is none."""
         started = time.perf_counter()
+        try:
+            worked = self._work()
+        except (DecodeFault, UnknownLayout) as fault:
+            self._recover(fault)
+            worked = True
+        if worked:
+            self.metrics.busy_seconds += time.perf_counter() - started
+        self._gauge()
+        return worked
+
+    def _work(self) -> bool:
         self._sweep()
         self._admit()
         worked = self._decode()
-        is_prefilling = any(s.place is not None and s.place.is_apart for s in self.scheduler.running)
+        is_prefilling = bool(self._in_apart())
         self._hand_over(all_now=is_prefilling)  # a chunk takes long
         if is_prefilling:
             worked |= self._prefill_apart()
             self._hand_over(all_now=True)
-        if worked:
-            self.metrics.busy_seconds += time.perf_counter() - started
-        self._gauge()
         return worked
 
     def fail_all(self, error: BaseException) -> None:
@@ -129,7 +141,11 @@ class Worker:
                 return
             if self._leader_of(sequence):
                 continue
-            entered = self._enter(sequence)
+            try:
+                entered = self._enter(sequence)
+            except (DecodeFault, UnknownLayout) as fault:
+                self._drop(sequence, self._recover(fault))
+                return
             if entered:
                 scheduler.start(sequence)
                 self._count_entry(sequence)
@@ -144,12 +160,15 @@ class Worker:
         known = cache.tree.match(tokens) if cache.can_share else 0
         n_new = len(sequence.tokens) - known
         if n_new > APART_TOKENS and cache.apart is not None:
-            if not cache.has_slot(apart=True) or cache.n_free_apart_cells < len(sequence.tokens):
+            promised = sum(len(other.tokens) for other in self._in_apart())
+            if not cache.has_slot(apart=True) or promised + len(sequence.tokens) > cache.apart.n_cells:
                 return False
             sequence.place = cache.enter_apart(tokens)
             return True
         needed = (cache.n_to_restore(tokens) if cache.can_share else 0) + n_new + RESERVED_CELLS
-        if needed > cache.n_free_cells and self.scheduler.running:
+        # Who is prefilled and waits for room comes first, else small requests would take it for ever.
+        promised = sum(cache.n_to_restore(s.array) for s in self._in_apart() if not s.n_pending)
+        if promised + needed > cache.n_free_cells and self.scheduler.running:
             return None
         sequence.place = cache.enter(tokens)
         return True
@@ -187,12 +206,12 @@ class Worker:
         self.metrics.n_preempted += 1
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
-        if sequence.place is not None:
+        place, sequence.place = sequence.place, None
+        self._drop(sequence, error)  # first: parking takes time, and a fault in it is not this request's
+        if place is not None:
             if sequence.request.keep_answer or not sequence.is_shared:
-                self.cache.share(sequence.place, sequence.array)
-            self.cache.leave(sequence.place)
-            sequence.place = None
-        self._drop(sequence, error)
+                self.cache.share(place, sequence.array)
+            self.cache.leave(place)
 
     def _drop(self, sequence: Sequence, error: BaseException | None) -> None:
         self.scheduler.stop(sequence)
@@ -202,14 +221,21 @@ class Worker:
 
     def _decode(self) -> bool:
         """One step of the main lane: a token or more for everybody there."""
-        ready = [s for s in self.scheduler.running if s.place is not None and not s.place.is_apart]
-        while ready and sum(n for _, n in self.scheduler.fill(ready)) > self.cache.n_free_cells:
-            if not self._make_room(ready):
-                break
-        shares = self.scheduler.fill(ready)
+        ready = self._in_main()
+        limits = self.scheduler.limits
+        room = self.cost.chunk(limits.chunk_seconds, limits.step_tokens)
+        shares = self.scheduler.fill(ready, room)
+        while shares and sum(n for _, n in shares) > self.cache.n_free_cells and self._make_room(ready):
+            shares = self.scheduler.fill(ready, room)
         for part, n_padding in self._parts(shares):
             self._evaluate_main(part, n_padding)
         return bool(shares)
+
+    def _in_main(self) -> list[Sequence]:
+        return [s for s in self.scheduler.running if s.place is not None and not s.place.is_apart]
+
+    def _in_apart(self) -> list[Sequence]:
+        return [s for s in self.scheduler.running if s.place is not None and s.place.is_apart]
 
     def _make_room(self, ready: list[Sequence]) -> bool:
         """Send the youngest away; False where it is the last one, which then has all cells to itself."""
@@ -241,7 +267,7 @@ class Worker:
         try:
             rows = self._timed(lambda: self.cache.main.decode(spans, n_padding), sum(n for _, n in shares))
         except OutOfCells:
-            ready = [sequence for sequence, _ in shares]
+            ready = self._in_main()
             if not self._make_room(ready):
                 self._end(ready[0], EngineError("the engine ran out of cells with one request running"))
             return
@@ -254,7 +280,7 @@ class Worker:
 
     def _prefill_apart(self) -> bool:
         """One chunk of one prompt."""
-        there = [s for s in self.scheduler.running if s.place is not None and s.place.is_apart]
+        there = self._in_apart()
         prefilling = [s for s in there if s.n_pending]
         moved = [self._arrive(sequence) for sequence in there if not sequence.n_pending]
         if not prefilling:
@@ -335,14 +361,14 @@ class Worker:
                 reply = np.zeros((0, self._n_vocab), np.float32)
         except FourCornersError as error:
             self._end(sequence, error)
-        except DecodeFault as fault:
-            self._recover(fault)
+        except (DecodeFault, UnknownLayout):
+            raise
         except BaseException as error:  # a program that asks the process to exit must not end the engine's thread
             self._end(sequence, failure(error))
         if sequence.request not in self._touched:
             self._touched.append(sequence.request)
 
-    def _recover(self, fault: BaseException) -> None:
+    def _recover(self, fault: BaseException) -> EngineError:
         """Nobody knows what the lanes hold now: who runs fails, who waits goes on with empty lanes."""
         error = EngineError(f"llama.cpp failed in the middle of a batch ({fault}): try the request again")
         error.__cause__ = fault
@@ -350,6 +376,7 @@ class Worker:
             sequence.place = None
             self._drop(sequence, error)
         self.cache.clear()
+        return error
 
     def _timed(self, decode: Callable[[], list[Logits]], n_tokens: int) -> list[Logits]:
         started, n_threads = time.perf_counter(), self._governor.n

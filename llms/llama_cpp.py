@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import takewhile
@@ -33,7 +34,8 @@ from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText, grou
 
 MAX_RUNNING = 128
 """llama.cpp has 256 sequence ids."""
-MAX_WAITING_THREADS = 64
+MAX_WAITING = 64
+"""Of one batch: threads, or tasks."""
 
 
 class LlamaCpp(BaseLLM):
@@ -212,10 +214,16 @@ class LlamaCpp(BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        runs: list[Run] = []
+        runs: deque[Run] = deque()
+        done: list[Generation] = []
         try:
-            runs.extend(self._start(prompt, stop, kwargs).submit() for prompt in prompts)
-            return self._result([_joined(list(run.chunks())) for run in runs])
+            for prompt in prompts:
+                if len(runs) == self._most_at_once:
+                    done.append(_joined(list(runs.popleft().chunks())))
+                runs.append(self._start(prompt, stop, kwargs).submit())
+            while runs:
+                done.append(_joined(list(runs.popleft().chunks())))
+            return self._result(done)
         finally:
             for run in runs:
                 run.cancel()
@@ -227,11 +235,16 @@ class LlamaCpp(BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        runs: list[Run] = []
+        runs: deque[Run] = deque()
+        done: list[Generation] = []
         try:
             for prompt in prompts:
+                if len(runs) == self._most_at_once:
+                    done.append(_joined([chunk async for chunk in runs.popleft().achunks()]))
                 runs.append(await self._astart(prompt, stop, kwargs))
-            return self._result([_joined([chunk async for chunk in run.achunks()]) for run in runs])
+            while runs:
+                done.append(_joined([chunk async for chunk in runs.popleft().achunks()]))
+            return self._result(done)
         finally:
             for run in runs:
                 run.cancel()
@@ -252,7 +265,7 @@ class LlamaCpp(BaseLLM):
     ) -> list[str]:
         """All at once, in common batches of the engine; an input that fails, fails alone (BaseLLM's own version fails
         them all)."""
-        wide = _all_at_once(config, len(inputs))
+        wide = _all_at_once(config, self._most_at_once)
         return cast("list[str]", Runnable.batch(self, inputs, wide, return_exceptions=return_exceptions, **kwargs))
 
     async def abatch(
@@ -264,21 +277,28 @@ class LlamaCpp(BaseLLM):
         **kwargs: Any,
     ) -> list[str]:
         """As ``batch``."""
+        # Only where it has to be: LangChain then leaves coroutines behind, unawaited, when one of them fails.
+        wide = _all_at_once(config, self._most_at_once) if len(inputs) > self._most_at_once else config
         return cast(
-            "list[str]", await Runnable.abatch(self, inputs, config, return_exceptions=return_exceptions, **kwargs)
+            "list[str]", await Runnable.abatch(self, inputs, wide, return_exceptions=return_exceptions, **kwargs)
         )
+
+    @property
+    def _most_at_once(self) -> int:
+        """Requests that one caller has under way: as many as run, but no more than the queue takes."""
+        return min(max(self.max_running, MAX_WAITING), self.max_running + self.max_waiting)
 
 
 _ANY_QUESTIONS = ("?", "What is this about?")
 
 
 def _all_at_once(
-    config: RunnableConfig | list[RunnableConfig] | None, n: int
+    config: RunnableConfig | list[RunnableConfig] | None, most: int
 ) -> RunnableConfig | list[RunnableConfig] | None:
-    """LangChain runs as many at a time as it has worker threads, six on two cores; they only wait here."""
-    most = min(n, MAX_WAITING_THREADS)
+    """LangChain runs as many at a time as it has worker threads, six on two cores, though they only wait here; and in
+    event loops all, however many the queue takes."""
     if isinstance(config, list):
-        return [_all_at_once(one, n) for one in config]  # type: ignore[misc]
+        return [_all_at_once(one, most) for one in config]  # type: ignore[misc]
     if config and config.get("max_concurrency"):
         return config
     return {**(config or {}), "max_concurrency": most}

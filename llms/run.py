@@ -19,7 +19,7 @@ from fourcorners.engine.metrics import Counts
 from fourcorners.engine.program import Forward, Program
 from fourcorners.engine.request import Request
 from fourcorners.engine.vocabulary import Vocabulary
-from fourcorners.errors import ContextOverflow
+from fourcorners.errors import ContextOverflow, SettingsError
 from fourcorners.grounding.decoding import Evaluate, Outcome, Policy, Rules
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.packing import Packed, pack
@@ -161,13 +161,10 @@ def plan_run(
     if isinstance(prompt, GroundedText) and prompt.evidence.options.grounding == "verbatim":
         return _grounded_run(prompt, engine, profile, chat_format, settings)
     if isinstance(prompt, GroundedText):
-        contract = prompt.contract or load_contract(default_contract_name(prompt.evidence.options))
-        blocks = [document.text for document in prompt.evidence.documents]
-        segments = _segments(contract, prompt.evidence, blocks, chat_format)
+        tokens = _whole_prompt(prompt, vocabulary, chat_format)
     else:
         # A plain string is the whole prompt; it is the caller's, not a template's, so its markers stay text.
-        segments = chat_format.wrap([], [Segment(prompt, trusted=False)])
-    tokens = prompt_tokens(segments, vocabulary)
+        tokens = prompt_tokens(chat_format.wrap([], [Segment(prompt, trusted=False)]), vocabulary)
     made = free_generation(engine, tokens, settings, chat_format.stop)
     return Run(
         engine,
@@ -204,6 +201,8 @@ def plan_prompt(
     """The tokens of the prompt that a grounded ``text`` leads to. Raises as ``plan_run``."""
     assert isinstance(text, GroundedText)
     evidence = text.evidence
+    if evidence.options.grounding != "verbatim":
+        return _whole_prompt(text, engine.runner.vocabulary, chat_format)
     if not evidence.sentences:
         return []
     prior = lexical_prior(evidence.question, evidence.sentences)
@@ -223,6 +222,8 @@ def _grounded_run(
     text: GroundedText, engine: Engine, profile: Profile, chat_format: ChatFormat, settings: GenerationSettings
 ) -> Run:
     evidence, options = text.evidence, text.evidence.options
+    if (spec := settings.mask_spec()) is not None:
+        raise SettingsError(f"a verbatim answer can't be held to a {spec.kind} too: take grounding='none' for that")
     info: dict[str, Any] = {"guarantee": "enforced", "n_left_out": 0}
     threshold = profile.threshold(options)
     if not evidence.sentences:
@@ -280,6 +281,13 @@ def _packed_prompt(
         )
     packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), budget, profile.max_sentences)
     return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
+
+
+def _whole_prompt(text: GroundedText, vocabulary: Vocabulary, chat_format: ChatFormat) -> list[int]:
+    """The prompt of an answer that is not grounded: all documents as they are."""
+    contract = text.contract or load_contract(default_contract_name(text.evidence.options))
+    blocks = [document.text for document in text.evidence.documents]
+    return prompt_tokens(_segments(contract, text.evidence, blocks, chat_format), vocabulary)
 
 
 def _segments(contract: Contract, evidence: Evidence, blocks: Sequence[str], chat_format: ChatFormat) -> list[Segment]:

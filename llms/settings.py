@@ -84,7 +84,9 @@ def generation_settings(base: GenerationSettings, changes: dict[str, Any]) -> Ge
 def settings_error(error: ValidationError, model: type[BaseModel]) -> SettingsError:
     """The first problem of a pydantic error as one sentence."""
     first = error.errors(include_url=False)[0]
-    name = ".".join(map(str, first["loc"])) or "settings"
+    if not first["loc"]:  # about several of them
+        return SettingsError(first["msg"].removeprefix("Value error, "))
+    name = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         known = [*dict.fromkeys([*GenerationSettings.model_fields, *LOADING_SETTINGS])]
         return SettingsError(f"unknown setting {name!r}: use {', '.join(known)}")

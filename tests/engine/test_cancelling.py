@@ -279,7 +279,6 @@ def test_no_chunk_takes_longer_than_its_time() -> None:
     assert max(SLOW.seconds(size) for size in sizes) <= Limits().chunk_seconds
 
 
-@pytest.mark.xfail(reason="Scheduler.fill looks at the number of tokens alone", strict=True)
 def test_no_chunk_of_a_later_step_takes_longer_than_its_time() -> None:
     sizes = chunk_sizes(Forward(0, (1,) * 10), Forward(10, (1,) * 500))
     assert max(SLOW.seconds(size) for size in sizes) <= Limits().chunk_seconds

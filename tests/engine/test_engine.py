@@ -13,6 +13,7 @@ import pytest
 from fourcorners.engine.engine import Engine, Limits
 from fourcorners.engine.metrics import Counts
 from fourcorners.engine.program import Forward, Program
+from fourcorners.engine.request import Request
 from fourcorners.errors import ContextOverflow, EngineBusy, EngineClosed, EngineError
 from tests.engine.engines import greedy, running, until, watch
 
@@ -410,6 +411,20 @@ def test_a_full_queue_refuses_at_once_and_all_that_was_taken_is_served() -> None
         assert [len(list(request)) for request in requests] == [400] * 5
         assert engine.metrics.n_refused == 1
         assert len(list(engine.submit(greedy(20, 1)))) == 1
+
+
+@pytest.mark.xfail(reason="Worker.end_request tells the consumer before it counts the request out", raises=EngineBusy)
+def test_whoever_has_seen_the_end_can_come_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = Request.end
+
+    def slow(request: Request, error: BaseException | None = None) -> None:
+        end(request, error)
+        time.sleep(0.05)  # as long as another thread may keep the GIL
+
+    monkeypatch.setattr(Request, "end", slow)
+    with running(limits=Limits(max_running=1, max_waiting=0)) as engine:
+        for _ in range(3):
+            assert len(list(engine.submit(greedy(20, 1)))) == 1
 
 
 def test_whatever_becomes_of_a_request_it_is_counted_out_once() -> None:

@@ -141,7 +141,19 @@ def test_leaving_in_an_event_loop_cancels(leave: Callable[[Request], Any]) -> No
         await asyncio.gather(task, return_exceptions=True)
         await turn()
         assert request.cancelled
+        request.put("b")
         assert request.hand_over() is None, "there is nobody to wake"
+
+    asyncio.run(run())
+
+
+def test_who_waits_for_news_in_an_event_loop_costs_nothing() -> None:
+    async def run() -> None:
+        task = asyncio.ensure_future(collected(aiter(request_of())))
+        started = time.thread_time()
+        await asyncio.sleep(0.05)
+        assert time.thread_time() - started < 0.02
+        task.cancel()
 
     asyncio.run(run())
 
@@ -246,7 +258,10 @@ def test_an_inbox_gives_all_that_arrived_in_order() -> None:
 
 
 def test_an_inbox_is_waited_for_no_longer_than_told() -> None:
-    inbox, started = Inbox(), time.monotonic()
+    inbox = Inbox()
+    inbox.wake()
+    assert inbox.take(timeout=None) == []
+    started = time.monotonic()
     assert inbox.take(timeout=0.02) == []
     assert 0.015 < time.monotonic() - started < 5
 

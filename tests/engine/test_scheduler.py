@@ -2,12 +2,12 @@ from collections import Counter
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fourcorners.engine.cache import Place
 from fourcorners.engine.request import Request
-from fourcorners.engine.scheduler import MAX_TURNS_MISSED, Limits, Scheduler
+from fourcorners.engine.scheduler import MAX_TURNS_MISSED, MIN_PROMPT_TOKENS, Limits, Scheduler
 from fourcorners.engine.sequence import Sequence
 from fourcorners.errors import SettingsError
 
@@ -170,15 +170,32 @@ def test_decoding_comes_before_prompts_and_prompts_in_order() -> None:
     assert scheduler.fill([second, first, third]) == [(third, 1), (first, 80), (second, 19)]
 
 
-def test_many_forced_tokens_leave_the_others_one_each() -> None:
+def test_many_forced_tokens_leave_the_others_one_each_and_the_prompts_a_few() -> None:
     scheduler = Scheduler(Limits(max_running=4, step_tokens=100))
     greedy, modest, prompt = sequence("", 300, is_shared=True), sequence("", 2, is_shared=True), sequence("", 50)
-    assert scheduler.fill([greedy, modest, prompt]) == [(greedy, 99), (modest, 1)]
+    assert scheduler.fill([greedy, modest]) == [(greedy, 99), (modest, 1)]
+    assert scheduler.fill([greedy, modest, prompt]) == [
+        (greedy, 99 - MIN_PROMPT_TOKENS),
+        (modest, 1),
+        (prompt, MIN_PROMPT_TOKENS),
+    ]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 40)), max_size=8), st.integers(8, 100))
+def test_on_a_slow_model_prompts_get_on_while_many_decode() -> None:
+    scheduler = Scheduler(Limits(max_running=16, step_tokens=100))
+    decoding, prompt = [sequence("", 1, is_shared=True) for _ in range(12)], sequence("", 50)
+    assert scheduler.fill([*decoding, prompt], 8) == [*((one, 1) for one in decoding), (prompt, MIN_PROMPT_TOKENS)]
+    assert scheduler.fill([*decoding, prompt], 30)[-1] == (prompt, 18)
+    assert scheduler.fill([prompt], 30) == [(prompt, 30)]
+
+
+wishes_of_all = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 40)), max_size=8)
+
+
+@settings(max_examples=5 * settings().max_examples)
+@given(wishes_of_all, st.integers(8, 100), st.none() | st.integers(1, 150))
 def test_a_step_keeps_to_its_budget_and_leaves_out_nobody_who_decodes(
-    wishes: list[tuple[bool, int, int]], step_tokens: int
+    wishes: list[tuple[bool, int, int]], step_tokens: int, chunk_tokens: int | None
 ) -> None:
     scheduler = Scheduler(Limits(max_running=8, step_tokens=step_tokens))
     ready = []
@@ -186,13 +203,20 @@ def test_a_step_keeps_to_its_budget_and_leaves_out_nobody_who_decodes(
         one = sequence("", n_done + n_pending, is_shared=is_shared)
         one.place = Place(0, n_cells=n_done)
         ready.append(one)
-    shares = scheduler.fill(ready)
+    shares = scheduler.fill(ready, chunk_tokens)
     share_of = dict(shares)
     assert len(share_of) == len(shares)
-    assert sum(share_of.values()) == min(step_tokens, sum(s.n_pending for s in ready)), "nothing is left unused"
     assert all(1 <= n <= one.n_pending for one, n in shares)
     assert all(one in share_of for one in ready if one.is_shared)
-    if any(not one.is_shared for one in share_of):
+    n_given, n_wanted = sum(share_of.values()), sum(s.n_pending for s in ready)
+    n_decoding = sum(one.is_shared for one in ready)
+    most = step_tokens if chunk_tokens is None else min(step_tokens, chunk_tokens)
+    assert min(n_wanted, most) <= n_given <= step_tokens, "nothing is left unused"
+    assert n_given <= max(most, n_decoding + MIN_PROMPT_TOKENS)
+    for_prompts = sum(n for one, n in shares if not one.is_shared)
+    wanted_by_prompts = sum(one.n_pending for one in ready if not one.is_shared)
+    assert for_prompts >= min(MIN_PROMPT_TOKENS, wanted_by_prompts, step_tokens - n_decoding)
+    if for_prompts > MIN_PROMPT_TOKENS:
         assert all(share_of[one] == one.n_pending for one in ready if one.is_shared)
 
 

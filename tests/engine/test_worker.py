@@ -1,5 +1,6 @@
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -420,6 +421,40 @@ def test_one_request_for_which_a_lane_has_no_room_fails() -> None:
     assert "ran out of cells" in str(failed(request))
 
 
+def test_two_long_prompts_of_which_the_other_lane_holds_one_come_one_after_the_other() -> None:
+    bench = Bench(n_cells=WINDOW + 100, n_apart_cells=WINDOW + 100)
+    others = [bench.add(saying(bench, text(90, i), 60)) for i in range(3)]
+    prompts = [text(WINDOW - 10, 3 + i) for i in range(2)]
+    requests = [bench.add(saying(bench, prompt, 2)) for prompt in prompts]
+    bench.finish()
+    assert [said(other) for other in others] == [answer_to(text(90, i), 60) for i in range(3)]
+    assert [said(request) for request in requests] == [answer_to(prompt, 2) for prompt in prompts]
+
+
+def test_a_lane_without_room_for_a_batch_of_one_sends_the_youngest_away() -> None:
+    bench = Bench(cost=Q8)
+    requests = [bench.add(saying(bench, text(20, i), 9)) for i in range(2)]
+    bench.step(3)
+    bench.main.n_without_room = 1
+    bench.finish()
+    assert [said(request) for request in requests] == [answer_to(text(20, i), 9) for i in range(2)]
+
+
+def test_a_prefilled_prompt_arrives_however_many_small_requests_come() -> None:
+    bench = Bench(n_cells=WINDOW + 100, max_running=8)
+    for i in range(6):
+        bench.add(saying(bench, text(30, i), 30 + i))
+    bench.step()
+    long = bench.add(saying(bench, text(WINDOW - 10, 11), 2))
+    for i in range(1_000):
+        if len(bench.scheduler.running) < 8 and not bench.scheduler.waiting:
+            bench.add(saying(bench, text(30, 100 + i), 30))
+        bench.step()
+        if not long._ready.empty():
+            return
+    raise AssertionError("it never came to its turn")
+
+
 # what goes wrong
 
 
@@ -456,6 +491,23 @@ def test_a_program_that_fails_fails_alone(error: BaseException) -> None:
         next(events)
     assert error in (caught.value, caught.value.__cause__)
     assert said(other) == answer_to(text(20), 9)
+
+
+@pytest.mark.parametrize("n_prompt", [20, 300])
+def test_a_fault_while_cells_are_saved_ends_those_who_run_and_the_others_go_on(n_prompt: int) -> None:
+    bench = Bench(max_running=1)
+    running, waiting = bench.add(saying(bench, text(n_prompt), 9)), bench.add(saying(bench, text(20, 1), 5))
+    bench.step(2)
+    bench.main.n_bad_saves = bench.apart.n_bad_saves = 1
+    running.cancel()
+    bench.finish()
+    assert said(waiting) == answer_to(text(20, 1), 5)
+
+
+def test_a_first_wish_that_is_no_list_of_tokens_fails_alone() -> None:
+    bench = Bench()
+    request = bench.add(asking(Forward(0, ("a",))))  # type: ignore[arg-type]
+    assert isinstance(failed(request), EngineError)
 
 
 def test_a_program_that_will_not_close_fails_alone() -> None:
@@ -534,65 +586,6 @@ def test_all_can_be_failed_at_once() -> None:
     bench.worker.fail_all(error)
     assert all(failed(request) is error for request in requests)
     assert (bench.metrics.n_running, bench.metrics.n_waiting, bench.n_ended) == (0, 0, 4)
-
-
-# known faults of the worker
-
-
-@pytest.mark.xfail(reason="room in the apart lane is looked for, but not kept, when a prompt enters it")
-def test_two_long_prompts_of_which_the_other_lane_holds_one_come_one_after_the_other() -> None:
-    bench = Bench(n_cells=WINDOW + 100, n_apart_cells=WINDOW + 100)
-    others = [bench.add(saying(bench, text(90, i), 60)) for i in range(3)]
-    prompts = [text(WINDOW - 10, 3 + i) for i in range(2)]
-    requests = [bench.add(saying(bench, prompt, 2)) for prompt in prompts]
-    bench.finish()
-    assert [said(other) for other in others] == [answer_to(text(90, i), 60) for i in range(3)]
-    assert [said(request) for request in requests] == [answer_to(prompt, 2) for prompt in prompts]
-
-
-@pytest.mark.xfail(reason="who is alone in a batch is taken to be alone")
-def test_a_lane_without_room_for_a_batch_of_one_sends_the_youngest_away() -> None:
-    bench = Bench(cost=Q8)
-    requests = [bench.add(saying(bench, text(20, i), 9)) for i in range(2)]
-    bench.step(3)
-    bench.main.n_without_room = 1
-    bench.finish()
-    assert [said(request) for request in requests] == [answer_to(text(20, i), 9) for i in range(2)]
-
-
-@pytest.mark.xfail(reason="small requests take the room that a prefilled prompt waits for")
-def test_a_prefilled_prompt_arrives_however_many_small_requests_come() -> None:
-    bench = Bench(n_cells=WINDOW + 100, max_running=8)
-    for i in range(6):
-        bench.add(saying(bench, text(30, i), 30 + i))
-    bench.step()
-    long = bench.add(saying(bench, text(WINDOW - 10, 11), 2))
-    for i in range(1_000):
-        if len(bench.scheduler.running) < 8 and not bench.scheduler.waiting:
-            bench.add(saying(bench, text(30, 100 + i), 30))
-        bench.step()
-        if not long._ready.empty():
-            return
-    raise AssertionError("it never came to its turn")
-
-
-@pytest.mark.xfail(reason="only a fault of decode itself is caught", raises=DecodeFault)
-@pytest.mark.parametrize("n_prompt", [20, 300])
-def test_a_fault_while_cells_are_saved_ends_those_who_run_and_the_others_go_on(n_prompt: int) -> None:
-    bench = Bench(max_running=1)
-    running, waiting = bench.add(saying(bench, text(n_prompt), 9)), bench.add(saying(bench, text(20, 1), 5))
-    bench.step(2)
-    bench.main.n_bad_saves = bench.apart.n_bad_saves = 1
-    running.cancel()
-    bench.finish()
-    assert said(waiting) == answer_to(text(20, 1), 5)
-
-
-@pytest.mark.xfail(reason="the first wish is looked at outside of any try", raises=TypeError)
-def test_a_first_wish_that_is_no_list_of_tokens_fails_alone() -> None:
-    bench = Bench()
-    request = bench.add(asking(Forward(0, ("a",))))  # type: ignore[arg-type]
-    assert isinstance(failed(request), EngineError)
 
 
 # what programs may ask for
@@ -705,6 +698,7 @@ def test_one_token_each_is_decoded_in_the_batches_that_cost_least(
     cost: StepCost, n: int, batches: list[int], paddings: list[int]
 ) -> None:
     bench = Bench(cost=cost)
+    bench.scheduler.limits = replace(bench.scheduler.limits, chunk_seconds=60.0)
     requests = [bench.add(saying(bench, text(5, i), 6)) for i in range(n)]
     bench.step()
     assert [len(batch) for batch in bench.main.batches] == [n], "prompts go together"

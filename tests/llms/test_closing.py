@@ -34,7 +34,7 @@ import threading
 from fourcorners import answer_chain, init_llm
 from fourcorners.errors import EngineClosed
 given = {"question": "When does it leave? " * 20, "context": "It leaves at 6:40. " * 2000}
-for _ in range(10):
+for _ in range(5):
     llm = init_llm("bundled")
     ends = []
     def ask(chain=answer_chain(llm)):
@@ -55,11 +55,79 @@ for _ in range(10):
 """
 
 
-@pytest.mark.parametrize("code", [USED_AFTER_CLOSE, CLOSED_IN_USE])
+CLOSED_WHILE_MASKS_ARE_MADE = """
+import threading, time
+from fourcorners import init_llm
+from fourcorners.errors import EngineClosed, EngineError
+schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+for number in range(12):
+    llm = init_llm("bundled", n_context_tokens=256)
+    ends, n_done = [], []
+    def ask(llm=llm):
+        try:
+            while True:
+                llm.invoke("Ferries", json_schema=schema, max_new_tokens=3)
+                n_done.append(1)
+        except BaseException as error:
+            ends.append(type(error))
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(n_done) < 4:
+        time.sleep(0.001)
+    time.sleep(0.001 * number)
+    llm.close()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert set(ends) == {EngineClosed}, ends
+"""
+USED_AFTER_A_FORK = """
+import os, sys, threading, time
+from fourcorners import answer_chain, init_llm
+from fourcorners.errors import EngineError
+llm = init_llm("bundled")
+given = {"question": "Is it?", "context": "It is."}
+assert answer_chain(llm).invoke(given)
+stream = llm.stream("Ferries", ignore_eos=True, max_new_tokens=400)
+next(stream)
+vocabulary = llm._engine.runner.vocabulary
+with vocabulary._open():  # as if another thread were tokenizing
+    child = os.fork()
+if child == 0:
+    for ask in (
+        lambda: llm.invoke("Ferries"),
+        lambda: answer_chain(llm).invoke(given),
+        lambda: llm.complete("Ferries"),
+        lambda: llm.warm("It is."),
+    ):
+        try:
+            ask()
+            print("no error")
+        except EngineError as error:
+            assert "fork" in str(error), error
+    llm.close()
+    sys.exit(3)
+for _ in range(500):
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        break
+    time.sleep(0.02)
+else:
+    os.kill(child, 9)
+    raise SystemExit("the child hangs")
+assert os.waitstatus_to_exitcode(status) == 3, status
+assert len("".join(stream)) > 100
+assert answer_chain(llm).invoke(given)
+"""
+
+
+@pytest.mark.parametrize("code", [USED_AFTER_CLOSE, CLOSED_IN_USE, CLOSED_WHILE_MASKS_ARE_MADE, USED_AFTER_A_FORK])
 def test_closed_is_closed_and_no_crash(code: str) -> None:
     """In a process of its own: reading a vocabulary that was freed ends the process."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == done.stderr == ""
 
 
 def test_close_fails_a_running_stream_and_hangs_nobody(own_llm: LlamaCpp) -> None:
