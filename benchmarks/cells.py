@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fourcorners.engine.lane import LlamaLane, Saved, Span
+from fourcorners.engine.lane import Saved, Span
+from fourcorners.engine.llama_lane import LlamaLane
 from fourcorners.engine.runner import Runner
 
 OTHERS = (0, 1, 2, 4, 8)

@@ -69,7 +69,8 @@ def _medians(results: Results) -> str:
     shown = [metric for metric in METRICS if any(results.median(s.name, metric) for s in results.servers)]
     best = {metric.key: results.best_peer(metric) for metric in shown}
     lines = [
-        "In brackets: divided by the best peer's, which is in bold; n is the number of rounds where not all were run.",
+        "In brackets: divided by the best peer's, which is in bold; n is the number of rounds where not all were run. "
+        "The best peer is one that is asked over HTTP: what runs in-process saves itself the way there.",
         "",
         "| server | " + " | ".join(f"{m.key} ({m.unit})" for m in shown) + " | load generator |",
         "|---" * (len(shown) + 2) + "|",

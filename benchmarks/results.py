@@ -15,7 +15,7 @@ HEAD_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """``metric`` of ``ours`` divided by that of ``against`` (empty: the best peer); lower metrics want at most."""
+    """``metric`` of ``ours`` divided by that of ``against`` (empty: the best peer over HTTP), at least or at most."""
 
     metric: str
     value: float
@@ -68,11 +68,11 @@ class Results:
         return median(found) if found else None
 
     def best_peer(self, metric: Metric) -> str | None:
-        """The name of the peer whose median is best."""
+        """The name of the peer over HTTP whose median is best."""
         medians = {
             server.name: value
             for server in self.servers
-            if server.name not in (OURS, OURS_IN_PROCESS) and (value := self.median(server.name, metric)) is not None
+            if server.health and server.name != OURS and (value := self.median(server.name, metric)) is not None
         }
         return (max if metric.higher else min)(medians, key=lambda name: medians[name]) if medians else None
 

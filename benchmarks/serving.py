@@ -11,8 +11,9 @@ warmed up with a prompt of its own, runs every workload once and is stopped; eve
 All get the same prompts, which are new in each round, so that no cache of an earlier one helps. Ratios are those of
 medians; the ratios within the rounds are told beside them. A peer that after the first round is further than
 ``--prune`` from the best peer in all figures of a workload is not asked for that workload again: no drift would make it
-the best, and the slowest peers would take most of the time. With all peers five rounds take about 25 minutes on two
-cores. Nothing else should run meanwhile.
+the best, and the slowest peers would take most of the time. With all peers five rounds take about half an hour on two
+cores, with llama-server alone about 20 minutes. Nothing else may run meanwhile: servers that wait for their threads by
+spinning, as llama-server does, lose nine tenths of their speed to one busy neighbour.
 
 FOLDER gets serving.md, serving.svg, serving.json with every figure, and the servers' logs.
 """
@@ -92,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="W1,W2", help="workloads; all by default")
     parser.add_argument("--peers", metavar="A,B", help="peers by the beginning of their names; '' for none")
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--prune", type=float, default=0.6, help="0 repeats every peer in every round")
+    parser.add_argument("--prune", type=float, default=0.7, help="0 repeats every peer in every round")
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the random models")
     parser.add_argument("--peer-python", default=sys.executable, metavar="PATH", help="where the peers are installed")
     parser.add_argument(

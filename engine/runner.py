@@ -15,7 +15,8 @@ import llama_cpp
 import numpy as np
 
 from fourcorners.engine.cost import StepCost, cached, machine_key, measure
-from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, DecodeFault, LlamaLane, Span
+from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, DecodeFault, Span
+from fourcorners.engine.llama_lane import LlamaLane
 from fourcorners.engine.state_layout import UnknownLayout
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ModelLoadError, SettingsError

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fourcorners.engine.lane import DecodeFault, LlamaLane, OutOfCells, Span
+from fourcorners.engine.lane import DecodeFault, OutOfCells, Span
+from fourcorners.engine.llama_lane import LlamaLane
 from fourcorners.engine.runner import MIN_CELLS, Runner
 
 PROMPT = [20 + i * 7 % 900 for i in range(60)]

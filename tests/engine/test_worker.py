@@ -1,6 +1,5 @@
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -698,15 +697,24 @@ def test_one_token_each_is_decoded_in_the_batches_that_cost_least(
     cost: StepCost, n: int, batches: list[int], paddings: list[int]
 ) -> None:
     bench = Bench(cost=cost)
-    bench.scheduler.limits = replace(bench.scheduler.limits, chunk_seconds=60.0)
-    requests = [bench.add(saying(bench, text(5, i), 6)) for i in range(n)]
+    requests = [bench.add(saying(bench, text(5, i), 9)) for i in range(n)]
     bench.step()
-    assert [len(batch) for batch in bench.main.batches] == [n], "prompts go together"
+    assert len(bench.main.batches) == 1, "prompts go together"
+    bench.step(3)
+    n_before = len(bench.main.batches)
     bench.step()
-    assert [len(batch) for batch in bench.main.batches[1:]] == batches
-    assert bench.main.paddings[1:] == paddings
+    assert [len(batch) for batch in bench.main.batches[n_before:]] == batches
+    assert bench.main.paddings[n_before:] == paddings
     bench.finish()
-    assert [said(request) for request in requests] == [answer_to(text(5, i), 6) for i in range(n)]
+    assert [said(request) for request in requests] == [answer_to(text(5, i), 9) for i in range(n)]
+
+
+def test_a_step_of_prompts_takes_no_longer_than_a_chunk() -> None:
+    bench = Bench(has_apart=False, cost=StepCost({1: 0.01, 64: 0.24}))
+    requests = [bench.add(saying(bench, text(50, i), 3)) for i in range(3)]
+    bench.finish()
+    assert max(sum(len(span.tokens) for span in batch) for batch in bench.main.batches) == 24
+    assert [said(request) for request in requests] == [answer_to(text(50, i), 3) for i in range(3)]
 
 
 def test_padding_takes_no_cells_that_somebody_needs() -> None:

@@ -380,7 +380,7 @@ def test_warm_documents_are_read_before_the_first_question(general: LlamaCpp, op
     n_documents = len(general._engine.runner.vocabulary.plain("".join(DOCUMENTS)))
     n_warm = general.warm(DOCUMENTS, **options)
     assert n_warm > 0.9 * n_documents
-    assert general.metrics.n_parked_bytes > 0
+    assert until(lambda: general.metrics.n_parked_bytes > 0)
     for question in ("When does it leave?", "What does it cost, and for whom?"):
         usage = usage_of(
             general, grounded_prompt(**options).format(question=question, context=DOCUMENTS), max_new_tokens=4
@@ -398,11 +398,12 @@ def test_a_second_question_about_the_same_documents_finds_them_read(general: Lla
     )
     assert first["cached_tokens"] == 0
     assert second["cached_tokens"] > 0.9 * second["prompt_tokens"]
-    assert general.metrics.hit_rate > 0.4
+    assert until(lambda: general.metrics.hit_rate > 0.4)
 
 
 def test_warming_twice_reads_once(general: LlamaCpp) -> None:
     n = general.warm(DOCUMENTS)
+    assert is_idle(general)
     before = general.metrics.tokens.prefilled
     assert general.warm(DOCUMENTS) == n
     assert general.metrics.tokens.prefilled == before
