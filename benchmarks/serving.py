@@ -9,9 +9,9 @@ client. W4: 16 contexts, 8 clients. W5 (ours only, see verbatim.py): answers tha
 A machine's speed drifts within minutes, so the servers take turns: in each of ``--repeat`` rounds each is started,
 warmed up with a prompt of its own, runs every workload once and is stopped; every round begins with another server.
 All get the same prompts, which are new in each round, so that no cache of an earlier one helps. Ratios are those of
-medians; the ratios within the rounds are told beside them. A peer that after the first round is further than
-``--prune`` from the best peer in all figures of a workload is not asked for that workload again: no drift would make it
-the best, and the slowest peers would take most of the time. With all peers five rounds take about half an hour on two
+medians; the ratios within the rounds are told beside them. A peer that by the rounds so far has less than ``--prune``
+of the best peer's speed in all figures of a workload sits that workload out: no drift would make it the best, and the
+slowest peers would take most of the time. With all peers five rounds take about half an hour on two
 cores, with llama-server alone about 20 minutes. Nothing else may run meanwhile: servers that wait for their threads by
 spinning, as llama-server does, lose nine tenths of their speed to one busy neighbour.
 

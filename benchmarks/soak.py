@@ -264,7 +264,7 @@ def _tell(told: Soak, growth: float | None, holds: dict[str, bool], arguments: a
         "memory": f"{sizes[0]:.0f} MiB at first, {max(sizes):.0f} MiB at most" if sizes else "not known",
         f"growth after the first {SETTLED}": "not known" if growth is None else f"{growth:.1f} MiB",
         "processor time when idle": f"{told.idle_share:.1%} of a core",
-        **{name: "yes" if held else "NO" for name, held in holds.items()},
+        **{name: "yes" if held else "NO" for name, held in holds.items() if growth is not None or "memory" not in name},
     }
     text = "# Soak\n\n| what | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     print(text)

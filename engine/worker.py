@@ -117,8 +117,8 @@ class Worker:
         except BaseException as raised:  # a program that won't close must not end the engine's thread
             error = error or EngineError(f"the engine failed: {type(raised).__name__}: {raised}")
         self.metrics.tokens.add(request.counts)
+        self._ended()  # first, so that who has seen the end finds the place free
         request.end(error)
-        self._ended()
 
     # who comes and goes
 

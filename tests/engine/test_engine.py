@@ -413,7 +413,6 @@ def test_a_full_queue_refuses_at_once_and_all_that_was_taken_is_served() -> None
         assert len(list(engine.submit(greedy(20, 1)))) == 1
 
 
-@pytest.mark.xfail(reason="Worker.end_request tells the consumer before it counts the request out", raises=EngineBusy)
 def test_whoever_has_seen_the_end_can_come_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     end = Request.end
 

@@ -32,6 +32,8 @@ COSTS = [
 ]
 """Where all go in one batch, where two are run apart, where two are padded."""
 
+DISTURBANCES = ["faults", "n_without_room", "n_refused", "n_bad_saves"]
+
 kinds = st.sampled_from(["on", "on", "on", "on", "back", "again", "fill", "fail", "bad"])
 moves = st.lists(st.tuples(kinds, st.integers(1, 9), st.integers(0, 30)), max_size=8)
 
@@ -98,12 +100,15 @@ class WorkerAtRandom(RuleBasedStateMachine):
         parked=st.sampled_from([0, 60, 400, 10_000]),
         can_share=st.sampled_from([True, True, True, False]),
         has_apart=st.booleans(),
+        extra=st.sampled_from([0, 50]),
         chunk=st.sampled_from([24, 64, 512]),
         cost=st.sampled_from(COSTS),
     )
-    def begin(self, n_cells: int, parked: int, can_share: bool, has_apart: bool, chunk: int, cost: StepCost) -> None:
+    def begin(
+        self, n_cells: int, parked: int, can_share: bool, has_apart: bool, extra: int, chunk: int, cost: StepCost
+    ) -> None:
         self.main = MadeUpLane(n_cells, MAX_RUNNING + 1)
-        self.apart = MadeUpLane(WINDOW + 100, 3) if can_share and has_apart else None
+        self.apart = MadeUpLane(WINDOW + extra, 3) if can_share and has_apart else None
         self.cache = Cache(self.main, self.apart, parked * BYTES_PER_CELL, can_share=can_share)
         self.scheduler = Scheduler(Limits(max_running=MAX_RUNNING, step_tokens=chunk))
         self.metrics = Metrics()
@@ -152,7 +157,7 @@ class WorkerAtRandom(RuleBasedStateMachine):
         self._collect()
 
     @precondition(lambda self: bool(self.scheduler.running))
-    @rule(lane=st.sampled_from(["main", "apart"]), kind=st.sampled_from(["faults", "n_without_room", "n_refused"]))
+    @rule(lane=st.sampled_from(["main", "apart"]), kind=st.sampled_from(DISTURBANCES))
     def disturb(self, lane: str, kind: str) -> None:
         chosen = self.apart if lane == "apart" and self.apart else self.main
         if kind != "n_without_room" or chosen is self.main:
@@ -213,7 +218,8 @@ class WorkerAtRandom(RuleBasedStateMachine):
         return worked
 
     def _n_pending_disturbances(self) -> int:
-        return sum(lane.faults + lane.n_without_room for lane in (self.main, self.apart) if lane is not None)
+        lanes = [lane for lane in (self.main, self.apart) if lane is not None]
+        return sum(lane.faults + lane.n_without_room + lane.n_bad_saves for lane in lanes)
 
     def _tokens_in(self, place: Place) -> list[int]:
         lane = self.apart if place.is_apart and self.apart else self.main

@@ -110,6 +110,7 @@ def test_who_is_sent_away_comes_back_and_loses_nothing(path: Path) -> None:
             events = list(request)
             assert len(tokens_of(events)) == 60
             assert finish_of(events) == "length"
+        assert engine.metrics.n_preempted > 0
         assert until(lambda: engine._state.n_open == engine.metrics.n_live_cells == 0)
 
 

@@ -123,7 +123,6 @@ def test_each_prompt_of_a_batch_gets_its_own_answer(llm: LlamaCpp) -> None:
     assert llm.batch(list(years)) == [f"The best year ever is {year}" for year in range(1950, 1980)]
 
 
-@pytest.mark.xfail(reason="see test_whoever_has_seen_the_end_can_come_again_at_once", strict=False, raises=EngineBusy)
 @pytest.mark.asyncio
 async def test_batches_larger_than_the_queue_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama_cpp, "Runner", SteadyRunner)
