@@ -30,7 +30,7 @@ LEAST_CHUNK = 16
 """Tokens of a prompt; a chunk of fewer costs more in all."""
 WORTH_WAITING = 16
 """So many tokens in common with a prompt that is being prefilled are waited for rather than evaluated again."""
-MIN_HAND_OVER_SECONDS = 0.008
+MIN_HAND_OVER_SECONDS = 0.02
 """A stream gets its tokens in bunches, if they come faster than this: to wake its reader for each takes the cores from
 the next step. The first token never waits."""
 RESERVED_CELLS = 64
