@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from collections import Counter
 from functools import cache, lru_cache
@@ -78,6 +79,12 @@ def _table(name: str) -> list[list[str]]:
     return [line.split() for line in lines if line and not line.startswith("#")]
 
 
-@cache
 def _stemmer(language: str) -> snowballstemmer.stemmer | None:
-    return snowballstemmer.stemmer(language) if language in snowballstemmer.algorithms() else None
+    """One for each thread: it works on the word in place, and two threads in it get each other's stems."""
+    if language not in _stemmers.__dict__:
+        known = language in snowballstemmer.algorithms()
+        _stemmers.__dict__[language] = snowballstemmer.stemmer(language) if known else None
+    return _stemmers.__dict__[language]
+
+
+_stemmers = threading.local()

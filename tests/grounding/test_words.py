@@ -1,3 +1,6 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 
@@ -57,3 +60,24 @@ def test_irregular_forms_share_a_stem() -> None:
 def test_a_family_brings_together_what_a_question_and_a_text_call_the_same_thing() -> None:
     assert stem("fee", "english") in word_families()[stem("costs", "english")]
     assert all(one not in others for one, others in word_families().items())
+
+
+def test_threads_that_stem_at_once_get_what_each_would_get_alone() -> None:
+    def stems(number: int) -> list[str]:
+        stem.cache_clear()
+        words = [f"{word}{ending}" for word in ("rain", "relat", "nation", "hop") for ending in ENDINGS]
+        return [stem(word, "english") for word in words[number:] + words[:number]]
+
+    alone = [stems(number) for number in range(16)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(3):
+                assert list(pool.map(stems, range(16))) == alone
+    finally:
+        sys.setswitchinterval(before)
+        stem.cache_clear()
+
+
+ENDINGS = ["s", "ed", "ing", "ation", "ations", "ally", "fulness", "iveness", "ization", "ement", "es", "er"]
