@@ -29,7 +29,10 @@ MAX_PLANNED = 64
 """More sequences than this are always run in one batch."""
 MIN_GAIN = 1.05
 """Drafts that promise less than this are left: the chance of acceptance is itself a guess."""
-_FORMAT = 1
+PROMPT = 64
+"""From so many tokens on a step's cost grows in proportion, but for attention."""
+MAX_UNEVEN = 1.5
+_FORMAT = 2
 
 
 class Part(NamedTuple):
@@ -64,9 +67,16 @@ class StepCost:
     @property
     def is_sound(self) -> bool:
         """Whether it is worth keeping: a machine that was busy just then, or a first step that read the model from
-        disk, makes one token dearer than a few."""
+        disk, makes one token dearer than a few, or a long prompt much dearer a token than a short one."""
         few = [seconds for n, seconds in self.points.items() if 1 < n <= 8]
-        return bool(few) and self._times[0] <= 1.5 * min(few)
+        prompts = [n for n in self.points if n >= PROMPT]
+        is_even = all(self.is_likely(n, self.points[n]) for n in prompts)
+        return bool(few) and self._times[0] <= MAX_UNEVEN * min(few) and is_even
+
+    def is_likely(self, n: int, seconds: float) -> bool:
+        """Whether ``n`` tokens of a prompt may take so long, by what fewer of them take."""
+        fewer = [points / m for m, points in self.points.items() if PROMPT <= m < n]
+        return not fewer or seconds / n <= MAX_UNEVEN * min(fewer)
 
     def seconds(self, n: int) -> float:
         """Of a step of ``n`` tokens: on the line between two measured sizes, beyond the last in proportion to it."""
@@ -155,7 +165,9 @@ def measure(step: Callable[[int], float], budget_seconds: float) -> StepCost:
             continue
         if n not in (1, 64) and spent + StepCost(points).seconds(n) > budget_seconds:
             break
-        for _ in range(3 if n == 1 else 2 if n <= 16 else 1):
+        for i in range(3 if n == 1 else 2):
+            if i and n > 16 and StepCost(points).is_likely(n, points[n]):
+                break
             seconds = step(n)
             spent += seconds
             points[n] = min(seconds, points.get(n, math.inf))

@@ -79,7 +79,7 @@ class Engine:
             deadline=deadline,
             keep_answer=keep_answer,
             counts=counts,
-            wake=self._inbox.wake,
+            wake=self._look_up,
         )
         self._open()
         first = self._first_wish(request)
@@ -120,7 +120,7 @@ class Engine:
         return self._worker.cost.draft(max(1, self.metrics.n_running), n_possible, acceptance)
 
     def close(self) -> None:
-        """Stop after the current model call, fail what runs and waits with EngineClosed, free the model. Idempotent."""
+        """Break off the current model call, fail what runs and waits with EngineClosed, free the model. Idempotent."""
         self._close()
 
     def _close(self, *, exiting: bool = False) -> None:
@@ -129,10 +129,16 @@ class Engine:
         self._state.exiting |= exiting
         self._state.closing = True
         self._inbox.wake()
+        self._worker.interrupt(always=True)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     # callers' threads
+
+    def _look_up(self) -> None:
+        """Have the engine see that somebody cancelled, also in the middle of a batch."""
+        self._worker.interrupt()
+        self._inbox.wake()
 
     def _open(self) -> None:
         state = self._state
@@ -167,7 +173,6 @@ class Engine:
         computes, and when there are more of them than cores they stop spinning, for good: a step then takes half as
         long again."""
         runner = self.runner
-        runner.settle()
         return Worker(
             Cache(runner.main, runner.apart, self._parked_bytes, can_share=runner.can_share),
             Scheduler(self.limits),

@@ -33,6 +33,10 @@ class DecodeFault(Exception):
     """llama.cpp failed in the middle of a batch; what the lane holds is unknown. Internal to the engine."""
 
 
+class Aborted(Exception):
+    """A batch was broken off by ``abort``. Nothing was changed; internal to the engine."""
+
+
 class Saved(NamedTuple):
     """The content of some cells in host memory."""
 
@@ -49,8 +53,11 @@ class Lane(Protocol):
     def decode(self, spans: Sequence[Span], n_padding: int = 0) -> list[Logits]:
         """Evaluate all spans in one batch; per span ``(n_logits, n_vocab)``, views that the next decode overwrites.
 
-        Raises OutOfCells, DecodeFault.
+        Raises OutOfCells, Aborted, DecodeFault.
         """
+
+    def abort(self) -> None:
+        """Break off the decode that is under way, or else the next one. From any thread; works within a millisecond."""
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         """Let ``target`` share the cells of ``source`` at positions ``start`` to ``end``. Microseconds."""

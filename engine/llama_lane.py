@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any
@@ -11,45 +12,49 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, DecodeFault, OutOfCells, Saved, Span
+from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, Aborted, DecodeFault, OutOfCells, Saved, Span
 from fourcorners.engine.program import Logits
-from fourcorners.engine.state_layout import converted
 
-PROMPT_TOKENS = 128
-"""The same of a lane for prompts, which needs memory for so many tokens times all cells and heads."""
+_TRUTH_OF_TEXT = ctypes.cast(
+    ctypes.CDLL(None if os.name == "posix" else "msvcrt").strlen, llama_cpp.ggml_abort_callback
+)
+"""What llama.cpp asks between two operations, whether to break off: the length of a text, empty or not. A callback in
+Python would take the interpreter's lock a thousand times a step."""
 
 
 class LlamaLane:
-    """A Lane on llama.cpp. It has one more slot of its own, for copies on the way and for padding.
+    """A Lane on llama.cpp. It has one more slot of its own, for copies on the way and for padding."""
 
-    ``for_prompts`` makes it one for chunks of prompts, without flash attention: that prefills small chunks up to a
-    fifth faster, but every decode step would pay for all live cells. What is saved has the same form in both kinds.
-    """
-
-    def __init__(
-        self, model: Any, *, n_cells: int, n_slots: int, n_threads: int, n_vocab: int, for_prompts: bool = False
-    ) -> None:
-        self.n_slots, self._n_vocab, self._for_prompts = n_slots, n_vocab, for_prompts
+    def __init__(self, model: Any, *, n_cells: int, n_slots: int, n_threads: int, n_vocab: int) -> None:
+        self.n_slots, self._n_vocab = n_slots, n_vocab
         self._scratch = n_slots
-        self._context = _new_context(model, n_cells, n_slots + 1, n_threads, for_prompts)
+        self._context = _new_context(model, n_cells, n_slots + 1, n_threads)
         if not self._context:
             raise MemoryError(f"no room for {n_cells} cells")
         self.n_cells = int(llama_cpp.llama_n_ctx(self._context))
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._arrays = _BatchArrays(n_slots + 1)
-        self._buffer = np.empty(0, np.uint8)
+        self._abort = ctypes.create_string_buffer(2)
+        llama_cpp.llama_set_abort_callback(self._context, _TRUTH_OF_TEXT, ctypes.addressof(self._abort))
 
     def decode(self, spans: Sequence[Span], n_padding: int = 0) -> list[Logits]:
         """As the protocol says."""
         n_rows = self._arrays.fill(spans, n_padding, self._scratch)
         code = llama_cpp.llama_decode(self._context, self._arrays.batch)
+        self._abort[0] = b"\0"
         if code == 1:
             raise OutOfCells
+        if code == 2:
+            raise Aborted
         if code != 0:
             raise DecodeFault(f"llama.cpp failed to decode {self._arrays.batch.n_tokens} tokens (code {code})")
         if n_padding:
             self.remove(self._scratch, 0, -1)
         return self._rows(spans, n_rows)
+
+    def abort(self) -> None:
+        """As the protocol says."""
+        self._abort[0] = b"1"
 
     def _rows(self, spans: Sequence[Span], n_rows: int) -> list[Logits]:
         if not n_rows:
@@ -78,24 +83,16 @@ class LlamaLane:
         """As the protocol says."""
         self.copy(slot, self._scratch, start, end)
         size = int(llama_cpp.llama_state_seq_get_size(self._context, self._scratch))
-        data = self._buffer_of(size) if self._for_prompts else np.empty(size, np.uint8)
+        data = np.empty(size, np.uint8)
         written = llama_cpp.llama_state_seq_get_data(self._context, _bytes_of(data), size, self._scratch)
         self.remove(self._scratch, 0, -1)
         if written != size:
             raise DecodeFault(f"llama.cpp saved {written} of {size} bytes")
-        rows = converted(data, to_columns=False) if self._for_prompts else data
-        return Saved(rows, rows.nbytes)
-
-    def _buffer_of(self, size: int) -> NDArray[np.uint8]:
-        """Room for what is converted at once: memory that is touched for the first time costs more than the copy."""
-        if len(self._buffer) < size:
-            self._buffer = np.empty(size, np.uint8)
-        return self._buffer[:size]
+        return Saved(data, size)
 
     def load(self, slot: int, saved: Saved) -> bool:
         """As the protocol says."""
-        data = converted(saved.data, to_columns=True) if self._for_prompts else saved.data
-        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes_of(data), data.nbytes, slot)
+        read = llama_cpp.llama_state_seq_set_data(self._context, _bytes_of(saved.data), saved.n_bytes, slot)
         if not read:
             self.remove(slot, 0, -1)
         return bool(read)
@@ -115,13 +112,11 @@ class LlamaLane:
             self._context = self._memory = None
 
 
-def _new_context(model: Any, n_cells: int, n_slots: int, n_threads: int, for_prompts: bool) -> Any:
+def _new_context(model: Any, n_cells: int, n_slots: int, n_threads: int) -> Any:
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = n_cells
     params.n_batch = BATCH_TOKENS + MAX_PADDING
-    params.n_ubatch = PROMPT_TOKENS if for_prompts else params.n_batch
-    if for_prompts:
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.n_ubatch = params.n_batch  # one piece of work, all of it or, if it is broken off, nothing
     params.n_threads = params.n_threads_batch = n_threads
     params.n_seq_max = n_slots
     params.kv_unified = True  # slots share cells; separate streams would copy every shared document

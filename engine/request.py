@@ -55,7 +55,8 @@ class Request:
         self._reader: LoopReader | None = None
 
     def cancel(self) -> None:
-        """Stop the program before its next model call, also in the middle of a prefill. Safe from any thread."""
+        """Stop the program: before its next model call, or in the middle of one that serves nobody else. Safe from any
+        thread."""
         if not self._cancelled:
             self._cancelled = True
             self._wake()

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
-import numpy as np
 
 from fourcorners.engine.cost import StepCost, cached, machine_key, measure
-from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, DecodeFault, Span
+from fourcorners.engine.lane import BATCH_TOKENS, MAX_PADDING, Span
 from fourcorners.engine.llama_lane import LlamaLane
-from fourcorners.engine.state_layout import UnknownLayout
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ModelLoadError, SettingsError
 
@@ -27,8 +25,6 @@ SMALL_MODEL_BYTES = 64 * 2**20
 DEFAULT_CACHE_BYTES = 2**30
 APART_SLOTS = 2
 """Prompts that are prefilled by turns, so that a short one need not wait for the end of a long one."""
-MOVE_NOISE = 0.05
-"""Of the spread of all logits: rounding makes a tenth of it, cells in a wrong order several times as much."""
 APART_EXTRA = 1_024
 """Cells of the apart lane beyond one window."""
 MIN_CELLS = BATCH_TOKENS + MAX_PADDING
@@ -89,16 +85,10 @@ class Runner:
         try:
             self._check_window()
             self.main = self._lane(self._n_cells(n_cache_tokens), max_running + 1)
-            self.apart = self._apart(for_prompts=True) if self.can_share else None
+            self.apart = self._lane(self.n_context_tokens + APART_EXTRA, APART_SLOTS + 1) if self.can_share else None
         except BaseException:
             self.close()
             raise
-
-    def settle(self) -> None:
-        """Make sure that cells can be brought from the apart lane to the main one, on whichever thread computes."""
-        if self.apart is not None and not can_move(self.apart, self.main):
-            self.apart.close()
-            self.apart = self._apart(for_prompts=False)
 
     def step_cost(self, budget_seconds: float = 0.8) -> StepCost:
         """What a step costs by the number of tokens, measured now (within the budget) or on an earlier day."""
@@ -124,10 +114,7 @@ class Runner:
         lane.clear()
         return taken
 
-    def _apart(self, *, for_prompts: bool) -> LlamaLane:
-        return self._lane(self.n_context_tokens + APART_EXTRA, APART_SLOTS + 1, for_prompts=for_prompts)
-
-    def _lane(self, n_cells: int, n_slots: int, *, for_prompts: bool = False) -> LlamaLane:
+    def _lane(self, n_cells: int, n_slots: int) -> LlamaLane:
         try:
             lane = LlamaLane(
                 self._model,
@@ -135,7 +122,6 @@ class Runner:
                 n_slots=n_slots,
                 n_threads=self.n_threads,
                 n_vocab=self.vocabulary.n_tokens,
-                for_prompts=for_prompts,
             )
         except MemoryError:
             raise ModelLoadError(f"{self.path} could not be given a cache of {n_cells} tokens{_last_log()}") from None
@@ -164,23 +150,6 @@ class Runner:
         if int(llama_cpp.llama_model_size(self._model)) < SMALL_MODEL_BYTES:
             return 1
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def can_move(source: LlamaLane, target: LlamaLane) -> bool:
-    """Whether ``target`` goes on from cells of ``source`` as ``source`` does itself. Both are empty afterwards."""
-    prompt, then = [1, 2, 3, 4, 5, 6, 7, 8], [9]
-    try:
-        source.decode([Span(0, 0, prompt, 0)])
-        if not target.load(0, source.save(0, 0, len(prompt))):
-            return False
-        here, there = (lane.decode([Span(0, len(prompt), then, 1)])[0] for lane in (source, target))
-        spread = float(np.ptp(here)) or 1.0
-        return bool(np.abs(here - there).max() < MOVE_NOISE * spread)
-    except (UnknownLayout, DecodeFault):
-        return False
-    finally:
-        source.clear()
-        target.clear()
 
 
 def _check_file(path: Path) -> None:

@@ -10,7 +10,7 @@ from fourcorners.engine.sequence import Sequence
 from fourcorners.errors import SettingsError
 
 MAX_TURNS_MISSED = 4
-"""A prefill that shorter ones passed so often comes next."""
+"""A prefill that later ones passed so often comes next."""
 MIN_PROMPT_TOKENS = 8
 """So many tokens of prompts go along with every step, else they would wait for ever for those who decode."""
 
@@ -18,7 +18,7 @@ MIN_PROMPT_TOKENS = 8
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``max_running`` requests decode or prefill at once, ``max_waiting`` more may queue. A step takes at most
-    ``step_tokens`` tokens, and a chunk of a prompt at most about ``chunk_seconds``: so long a cancelled one runs on.
+    ``step_tokens`` tokens, and a chunk of a prompt at most about ``chunk_seconds``: so long others' streams may pause.
 
     Raises SettingsError where a step can't hold a token of each.
     """
@@ -26,7 +26,7 @@ class Limits:
     max_running: int = 16
     max_waiting: int = 256
     step_tokens: int = 512
-    chunk_seconds: float = 0.12
+    chunk_seconds: float = 0.4
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_running <= self.step_tokens <= BATCH_TOKENS:
@@ -90,13 +90,17 @@ class Scheduler:
         return sorted(turn, key=lambda s: (turn[s], s.order))
 
     def chunk_of(self, prefilling: Items[Sequence]) -> Sequence:
-        """Which of several prompts gets the next chunk: the one with least to do, but none is passed for ever."""
+        """Which of several prompts gets the next chunk: the one with least to do, but none is passed for ever.
+
+        Two of the same length are prefilled one after the other: by turns, each would pay for the other's cells.
+        """
         missed = {s: self._missed.get(s.order, 0) for s in prefilling}
         chosen = max(prefilling, key=lambda s: (missed[s], -s.order))
         if missed[chosen] < MAX_TURNS_MISSED:
             chosen = min(prefilling, key=lambda s: (s.n_pending, s.order))
         for sequence in prefilling:
-            self._missed[sequence.order] = 0 if sequence is chosen else missed[sequence] + 1
+            is_passed = sequence.order < chosen.order
+            self._missed[sequence.order] = 0 if sequence is chosen else missed[sequence] + is_passed
         return chosen
 
     def fill(self, ready: Items[Sequence], chunk_tokens: int | None = None) -> list[tuple[Sequence, int]]:

@@ -13,14 +13,13 @@ import numpy as np
 
 from fourcorners.engine.cache import Cache
 from fourcorners.engine.cost import StepCost
-from fourcorners.engine.lane import DecodeFault, OutOfCells, Span
+from fourcorners.engine.lane import Aborted, DecodeFault, Lane, OutOfCells, Span
 from fourcorners.engine.metrics import Metrics
 from fourcorners.engine.prefix_tree import common_length
 from fourcorners.engine.program import Forward, Logits
 from fourcorners.engine.request import Request, wake_readers
 from fourcorners.engine.scheduler import Scheduler
 from fourcorners.engine.sequence import Sequence, check
-from fourcorners.engine.state_layout import UnknownLayout
 from fourcorners.engine.threads import ThreadGovernor
 from fourcorners.errors import EngineError, EngineTimeout, FourCornersError
 
@@ -28,6 +27,8 @@ APART_TOKENS = 96
 """From so many new tokens on a prompt is prefilled apart; fewer go along with the others' decode steps."""
 LEAST_CHUNK = 16
 """Tokens of a prompt; a chunk of fewer costs more in all."""
+WHOLE_TILES = 64
+"""Flash attention takes so many tokens at a time; what goes beyond a multiple of it costs as much as the next."""
 WORTH_WAITING = 16
 """So many tokens in common with a prompt that is being prefilled are waited for rather than evaluated again."""
 MIN_HAND_OVER_SECONDS = 0.02
@@ -38,7 +39,7 @@ RESERVED_CELLS = 64
 
 
 class Worker:
-    """The requests and the cache of one model. All methods are for one thread."""
+    """The requests and the cache of one model. All methods but ``interrupt`` are for one thread."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Worker:
         self.metrics.n_threads = n_threads
         self._order = count()
         self._touched: list[Request] = []
+        self._under_way: tuple[Lane, list[Request]] | None = None
 
     def add(self, request: Request, forward: Forward) -> None:
         """Queue a request whose program has asked for ``forward`` first."""
@@ -78,7 +80,7 @@ class Worker:
         started = time.perf_counter()
         try:
             worked = self._work()
-        except (DecodeFault, UnknownLayout) as fault:
+        except DecodeFault as fault:
             self._recover(fault)
             worked = True
         if worked:
@@ -96,6 +98,14 @@ class Worker:
             worked |= self._prefill_apart()
             self._hand_over(all_now=True)
         return worked
+
+    def interrupt(self, *, always: bool = False) -> None:
+        """Break off the batch that is under way, if nobody wants it any more or ``always``. From any thread."""
+        under_way = self._under_way
+        if under_way is not None and self.cache.can_share:  # a recurrent model could not go back to before the batch
+            lane, requests = under_way
+            if always or all(request.cancelled for request in requests):
+                lane.abort()
 
     def fail_all(self, error: BaseException) -> None:
         """End every request with ``error``. The cache is left as it is: who calls this clears it."""
@@ -143,7 +153,7 @@ class Worker:
                 continue
             try:
                 entered = self._enter(sequence)
-            except (DecodeFault, UnknownLayout) as fault:
+            except DecodeFault as fault:
                 self._drop(sequence, self._recover(fault))
                 return
             if entered:
@@ -263,9 +273,10 @@ class Worker:
         shares = [(sequence, n) for sequence, n in shares if sequence.place is not None]
         if not shares:
             return
-        spans = [_span(sequence, n) for sequence, n in shares]
         try:
-            rows = self._timed(lambda: self.cache.main.decode(spans, n_padding), sum(n for _, n in shares))
+            rows = self._evaluate(self.cache.main, shares, n_padding)
+        except Aborted:
+            return
         except OutOfCells:
             ready = self._in_main()
             if not self._make_room(ready):
@@ -288,10 +299,11 @@ class Worker:
         sequence = self.scheduler.chunk_of(prefilling)
         n = self._chunk_size(sequence)
         assert self.cache.apart is not None
-        apart, span = self.cache.apart, _span(sequence, n)
         started = time.perf_counter()
         try:
-            (rows,) = self._timed(lambda: apart.decode([span]), n)
+            (rows,) = self._evaluate(self.cache.apart, [(sequence, n)])
+        except Aborted:
+            return True
         except (OutOfCells, DecodeFault) as fault:
             self._recover(fault)
             return True
@@ -301,11 +313,15 @@ class Worker:
 
     def _chunk_size(self, sequence: Sequence) -> int:
         """Tokens of its next chunk. The deeper in a prompt, the dearer is a token; how much, its last chunk tells."""
-        limits = self.scheduler.limits
-        n = self.cost.chunk(limits.chunk_seconds, limits.step_tokens)
+        limits, deadline = self.scheduler.limits, sequence.request.deadline
+        seconds = limits.chunk_seconds
+        if deadline is not None:
+            seconds = min(seconds, max(0.0, deadline - time.monotonic()))
+        n = self.cost.chunk(seconds, limits.step_tokens)
         if sequence.seconds_per_token:
-            affordable = int(limits.chunk_seconds / sequence.seconds_per_token)
-            n = min(n, max(LEAST_CHUNK, affordable // LEAST_CHUNK * LEAST_CHUNK))
+            affordable = int(seconds / sequence.seconds_per_token)
+            unit = WHOLE_TILES if affordable >= WHOLE_TILES else LEAST_CHUNK
+            n = min(n, max(LEAST_CHUNK, affordable // unit * unit))
         return min(sequence.n_pending, n)
 
     def _took(self, sequence: Sequence, n: int, rows: Logits) -> None:
@@ -361,7 +377,7 @@ class Worker:
                 reply = np.zeros((0, self._n_vocab), np.float32)
         except FourCornersError as error:
             self._end(sequence, error)
-        except (DecodeFault, UnknownLayout):
+        except DecodeFault:
             raise
         except BaseException as error:  # a program that asks the process to exit must not end the engine's thread
             self._end(sequence, failure(error))
@@ -378,15 +394,23 @@ class Worker:
         self.cache.clear()
         return error
 
-    def _timed(self, decode: Callable[[], list[Logits]], n_tokens: int) -> list[Logits]:
+    def _evaluate(self, lane: Lane, shares: list[tuple[Sequence, int]], n_padding: int = 0) -> list[Logits]:
+        """One batch. Raises what the lane does."""
+        requests = [sequence.request for sequence, _ in shares]
+        spans = [_span(sequence, n) for sequence, n in shares]
+        self._under_way = lane, requests
         started, n_threads = time.perf_counter(), self._governor.n
         try:
-            return decode()
+            if all(request.cancelled for request in requests):  # since the sweep, so that nobody interrupted it
+                raise Aborted
+            rows = lane.decode(spans, n_padding)
         finally:
-            ended = time.perf_counter()
-            self.metrics.step(n_tokens, ended - started)
-            if self._governor.step(ended, ended - started) != n_threads:
-                self._set_threads(self._governor.n)
+            self._under_way = None
+        ended = time.perf_counter()
+        self.metrics.step(sum(n for _, n in shares), ended - started)
+        if self._governor.step(ended, ended - started) != n_threads:
+            self._set_threads(self._governor.n)
+        return rows
 
     def _set_threads(self, n: int) -> None:
         self.metrics.n_threads = n

@@ -163,9 +163,6 @@ class MadeUpRunner:
         self.apart = MadeUpLane(n_context_tokens + 1024, 3, logits)
         self._cost = cost
 
-    def settle(self) -> None:
-        pass
-
     def step_cost(self) -> StepCost:
         return self._cost
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fourcorners.engine.lane import DecodeFault, OutOfCells, Saved, Span
+from fourcorners.engine.lane import Aborted, DecodeFault, OutOfCells, Saved, Span
 
 N_VOCAB = 12
 BYTES_PER_CELL = 10
@@ -35,6 +35,7 @@ class MadeUpLane:
         self.paddings: list[int] = []
         self.n_saves = self.n_loads = 0
         self.faults = self.n_without_room = self.n_refused = self.n_bad_saves = 0
+        self.is_aborted = False
         self._next_cell = 0
 
     @property
@@ -54,6 +55,9 @@ class MadeUpLane:
         assert all(span.tokens and 0 <= span.n_logits <= len(span.tokens) for span in spans)
         assert len({span.slot for span in spans}) == len(spans), "a sequence is in a batch once"
         assert all(0 <= span.slot < self.n_slots - 1 for span in spans), "the last slot is for cells on their way"
+        is_aborted, self.is_aborted = self.is_aborted, False
+        if is_aborted:
+            raise Aborted
         if self.faults:
             self.faults -= 1
             raise DecodeFault("made up")
@@ -77,6 +81,9 @@ class MadeUpLane:
             rows = [self._logits(known[:end]) for end in ends]
             answers.append(np.stack(rows) if rows else np.zeros((0, len(self._logits([]))), np.float32))
         return answers
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         for position in range(start, end):

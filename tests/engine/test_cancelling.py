@@ -235,9 +235,23 @@ def test_what_a_cancelled_prefill_did_is_kept_for_the_next(engine: Engine) -> No
     assert list(request) == []
     again = engine.submit(long_prompt(tokens=SHORTER))
     (rows,) = list(again)
-    assert again.counts.cached == AT * 512
+    assert again.counts.cached == (AT - 1) * 512, "all chunks but the one that was broken off"
     with running(n_context_tokens=9_000) as alone:
         assert np.abs(next(iter(alone.submit(long_prompt(tokens=SHORTER)))) - rows).max() < NOISE
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_a_chunk_under_way_is_broken_off(engine: Engine, how: str) -> None:
+    request = engine.submit(long_prompt())
+    assert until(lambda: engine.metrics.n_steps == AT)
+    assert until(lambda: engine._worker._under_way is not None)
+    if how == "cancel":
+        request.cancel()
+        assert until(lambda: engine.metrics.n_running == 0)
+    else:
+        engine.close()
+    assert engine.metrics.n_steps == AT
+    assert request.counts.prefilled == AT * 512
 
 
 def test_many_at_once_called_off_in_all_ways(engine: Engine) -> None:

@@ -164,11 +164,11 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"\xff\xfe", b"{", b"null", b"[]", b"3", b"{}", b'{"format": 1}', b"[" * 100_000),
-        *(b'{"format": 1, "key": "k", "seconds": {}}', b'{"format": 1, "key": "k", "seconds": {"x": 1}}'),
-        *(b'{"format": 1, "key": "k", "seconds": {"1": NaN}}', b'{"format": 1, "key": "k", "seconds": [1]}'),
-        b'{"format": 1, "key": "k", "seconds": {"1": ' + b"9" * 400 + b"}}",
-        *(b'{"format": 1, "key": "x", "seconds": {"1": 1}}', b'{"format": 0, "key": "k", "seconds": {"1": 1}}'),
+        *(b"", b"\xff\xfe", b"{", b"null", b"[]", b"3", b"{}", b'{"format": 2}', b"[" * 100_000),
+        *(b'{"format": 2, "key": "k", "seconds": {}}', b'{"format": 2, "key": "k", "seconds": {"x": 1}}'),
+        *(b'{"format": 2, "key": "k", "seconds": {"1": NaN}}', b'{"format": 2, "key": "k", "seconds": [1]}'),
+        b'{"format": 2, "key": "k", "seconds": {"1": ' + b"9" * 400 + b"}}",
+        *(b'{"format": 2, "key": "x", "seconds": {"1": 1}}', b'{"format": 0, "key": "k", "seconds": {"1": 1}}'),
     ],
 )
 def test_a_damaged_or_foreign_file_is_measured_again(tmp_path: Path, content: bytes) -> None:
@@ -183,7 +183,7 @@ def test_a_damaged_or_foreign_file_is_measured_again(tmp_path: Path, content: by
 def test_a_file_is_as_documented(tmp_path: Path) -> None:
     cached("k", lambda: StepCost({2: 0.5}), tmp_path)
     (file,) = tmp_path.iterdir()
-    assert json.loads(file.read_text()) == {"format": 1, "key": "k", "seconds": {"2": 0.5}}
+    assert json.loads(file.read_text()) == {"format": 2, "key": "k", "seconds": {"2": 0.5}}
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
@@ -233,3 +233,24 @@ def test_the_key_changes_with_the_file_and_the_threads(tmp_path: Path) -> None:
     assert machine_key(model, 2) not in (first, touched)
     with pytest.raises(ModelLoadError, match="no model file"):
         machine_key(tmp_path / "none.gguf", 2)
+
+
+def test_a_batch_that_something_else_delayed_is_measured_again() -> None:
+    delayed = [256]
+
+    def step(n: int) -> float:
+        if n in delayed:
+            delayed.remove(n)
+            return 5.0
+        return 0.001 * n + 0.002
+
+    assert measure(step, 60.0).seconds(256) == pytest.approx(0.258)
+
+
+def test_costs_that_can_not_be_are_not_kept(tmp_path: Path) -> None:
+    points = {1: 0.003, 4: 0.005, 64: 0.04, 128: 0.08}
+    for last, is_sound in ((0.17, True), (1.38, False)):
+        cost = StepCost({**points, 256: last})
+        assert cost.is_sound == is_sound
+        cached(str(last), lambda cost=cost: cost, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1

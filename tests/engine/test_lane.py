@@ -1,12 +1,14 @@
 """What the engine relies on in llama.cpp: slots that share cells, cells that come and go, and rows in their order."""
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fourcorners.engine.lane import DecodeFault, OutOfCells, Span
+from fourcorners.engine.lane import Aborted, DecodeFault, OutOfCells, Span
 from fourcorners.engine.llama_lane import LlamaLane
 from fourcorners.engine.runner import MIN_CELLS, Runner
 
@@ -221,3 +223,26 @@ def test_what_does_not_follow_is_a_fault_and_the_lane_goes_on_when_cleared(lane:
 def test_closing_twice_is_harmless(lane: LlamaLane) -> None:
     lane.close()
     lane.close()
+
+
+def test_a_batch_can_be_broken_off_from_another_thread_and_leaves_no_trace(lane: LlamaLane) -> None:
+    wanted = alone(lane, PROMPT, 5)
+    lane.clear()
+    rows_of(lane, PROMPT[:10])
+    started = time.perf_counter()
+    rows_of(lane, [20] * 512, 0, slot=1)
+    whole = time.perf_counter() - started
+    lane.remove(1, 0, -1)
+    threading.Timer(whole / 4, lane.abort).start()
+    with pytest.raises(Aborted):
+        lane.decode([Span(0, 10, [20] * 256, 0), Span(1, 0, [20] * 256, 1)], n_padding=3)
+    assert_same(rows_of(lane, PROMPT[10:], 5, position=10), wanted)
+    lane.clear()
+    assert_empty(lane)
+
+
+def test_breaking_off_hits_the_next_batch_where_none_is_under_way_and_only_that(lane: LlamaLane) -> None:
+    lane.abort()
+    with pytest.raises(Aborted):
+        rows_of(lane, PROMPT)
+    assert_same(rows_of(lane, PROMPT), alone(lane, PROMPT))

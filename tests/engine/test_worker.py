@@ -565,6 +565,65 @@ def test_who_is_called_off_is_gone_in_the_next_step(n_steps: int, where: str, ha
     assert (bench.metrics.n_cancelled, bench.n_ended) == (1, 1)
 
 
+@pytest.mark.parametrize("lane", ["main", "apart"])
+@pytest.mark.parametrize("n_others", [0, 1])
+def test_a_batch_that_nobody_wants_any_more_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch, lane: str, n_others: int
+) -> None:
+    bench = Bench(has_apart=lane == "apart")
+    chosen = bench.apart if lane == "apart" else bench.main
+    others = [bench.add(saying(bench, text(20, i + 1), 12)) for i in range(n_others)]
+    bench.step()
+    request, decode = bench.add(saying(bench, text(300), 5)), chosen.decode
+
+    def called_off_meanwhile(spans: Sequence[Any], n_padding: int = 0) -> list[Any]:
+        if any(len(span.tokens) > 1 for span in spans):
+            request.cancel()
+            bench.worker.interrupt()
+        return decode(spans, n_padding)
+
+    monkeypatch.setattr(chosen, "decode", called_off_meanwhile)
+    before = chosen.n_evaluated
+    bench.step()
+    is_alone = lane == "apart" or not others
+    assert (chosen.n_evaluated == before) == is_alone
+    bench.finish()
+    assert said(request) == []
+    assert [said(other) for other in others] == [answer_to(text(20, i + 1), 12) for i in range(n_others)]
+
+
+def test_a_request_called_off_between_the_sweep_and_its_batch_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    request = bench.add(saying(bench, text(300), 5))
+    monkeypatch.setattr(bench.worker, "_admit", lambda: (Worker._admit(bench.worker), request.cancel()))
+    bench.step()
+    assert bench.n_evaluated == 0
+    bench.finish()
+
+
+def test_a_recurrent_model_is_not_broken_off() -> None:
+    bench = Bench(has_apart=False, can_share=False)
+    request = bench.add(saying(bench, text(20), 5))
+    bench.worker._under_way = bench.main, [request]
+    request.cancel()
+    bench.worker.interrupt()
+    assert not bench.main.is_aborted
+
+
+def test_the_less_time_a_request_has_the_smaller_are_its_chunks() -> None:
+    bench = Bench(cost=StepCost({1: 0.01, 512: 5.12}))
+    bench.scheduler.limits = Limits(step_tokens=512, chunk_seconds=10)
+    request = bench.add(saying(bench, text(390), 5), deadline=time.monotonic() + 1.4)
+    bench.step()
+    assert 64 <= bench.n_evaluated <= 128
+    request.deadline = time.monotonic() + 0.001
+    before = bench.n_evaluated
+    bench.worker.step()
+    assert bench.n_evaluated - before <= 16
+    request.cancel()
+    bench.finish()
+
+
 def test_who_waits_can_be_called_off() -> None:
     bench = Bench(max_running=1)
     first, second, third = (bench.add(saying(bench, text(20, i), 5)) for i in range(3))
@@ -710,7 +769,7 @@ def test_one_token_each_is_decoded_in_the_batches_that_cost_least(
 
 
 def test_a_step_of_prompts_takes_no_longer_than_a_chunk() -> None:
-    bench = Bench(has_apart=False, cost=StepCost({1: 0.01, 64: 0.24}))
+    bench = Bench(has_apart=False, cost=StepCost({1: 0.03, 64: 0.8}))
     requests = [bench.add(saying(bench, text(50, i), 3)) for i in range(3)]
     bench.finish()
     assert max(sum(len(span.tokens) for span in batch) for batch in bench.main.batches) == 24

@@ -164,6 +164,13 @@ class WorkerAtRandom(RuleBasedStateMachine):
             setattr(chosen, kind, 1)
             self.n_disturbed += 1
 
+    @precondition(lambda self: bool(self.scheduler.running))
+    @rule(lane=st.sampled_from(["main", "apart"]))
+    def break_off(self, lane: str) -> None:
+        """Somebody called a batch off that was over already: the next one of the lane is hit, and done again."""
+        chosen = self.apart if lane == "apart" and self.apart else self.main
+        chosen.abort()
+
     @invariant()
     def books_are_right(self) -> None:
         if not hasattr(self, "cache"):
@@ -219,7 +226,7 @@ class WorkerAtRandom(RuleBasedStateMachine):
 
     def _n_pending_disturbances(self) -> int:
         lanes = [lane for lane in (self.main, self.apart) if lane is not None]
-        return sum(lane.faults + lane.n_without_room + lane.n_bad_saves for lane in lanes)
+        return sum(lane.faults + lane.n_without_room + lane.n_bad_saves + lane.is_aborted for lane in lanes)
 
     def _tokens_in(self, place: Place) -> list[int]:
         lane = self.apart if place.is_apart and self.apart else self.main

@@ -493,6 +493,6 @@ def test_what_runs_can_be_seen_in_the_metrics(llm: LlamaCpp, batches: list[list[
     assert seen["n_cancelled"] == seen["n_requests"] == 1
     assert seen["tokens"]["decoded"] > 0
     assert seen["tokens"]["prefilled"] > 0
-    assert llm.metrics.n_steps == len(batches)
-    assert seen["step_seconds"][1] > 0
+    assert len(batches) - 1 <= llm.metrics.n_steps <= len(batches), "the last one may have been broken off"
+    assert min(seen["step_seconds"].values()) > 0
     assert 0 < seen["parked_mib"] < 64
