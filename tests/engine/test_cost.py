@@ -2,7 +2,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -252,5 +252,5 @@ def test_costs_that_can_not_be_are_not_kept(tmp_path: Path) -> None:
     for last, is_sound in ((0.17, True), (1.38, False)):
         cost = StepCost({**points, 256: last})
         assert cost.is_sound == is_sound
-        cached(str(last), lambda cost=cost: cost, tmp_path)
+        cached(str(last), partial(StepCost, cost.points), tmp_path)
     assert len(list(tmp_path.iterdir())) == 1

@@ -595,7 +595,13 @@ def test_a_batch_that_nobody_wants_any_more_is_broken_off(
 def test_a_request_called_off_between_the_sweep_and_its_batch_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     request = bench.add(saying(bench, text(300), 5))
-    monkeypatch.setattr(bench.worker, "_admit", lambda: (Worker._admit(bench.worker), request.cancel()))
+    admit = bench.worker._admit
+
+    def admit_and_cancel() -> None:
+        admit()
+        request.cancel()
+
+    monkeypatch.setattr(bench.worker, "_admit", admit_and_cancel)
     bench.step()
     assert bench.n_evaluated == 0
     bench.finish()
