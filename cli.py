@@ -207,7 +207,7 @@ def _answer(
         from fourcorners.retrieval import bm25_retriever
 
         retriever = bm25_retriever(passages, k=settings.passages)
-        chain = rag_chain(retriever, init_llm(settings.llm), **grounding)
+        chain = rag_chain(retriever, init_llm(settings.llm, **settings.loading), **grounding)
         reply: Any = None
         last = "\n"
         try:

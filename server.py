@@ -79,7 +79,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         found = await asyncio.to_thread(_retriever, documents, chosen) if retriever is None else retriever
-        model = await asyncio.to_thread(init_llm, chosen.llm) if llm is None else llm
+        model = await asyncio.to_thread(init_llm, chosen.llm, **chosen.loading) if llm is None else llm
         pages = list(app.router.routes)
         app.include_router(_chain_routes(model, found, chosen))
         if chosen.raw:
@@ -116,7 +116,7 @@ def serve(
     """
     settings = load_settings(paths=tuple(paths) or None, host=host, port=port, llm=llm, raw=raw)
     retriever = _retriever(None, settings)
-    model = init_llm(settings.llm)
+    model = init_llm(settings.llm, **settings.loading)
     if threading.current_thread() is threading.main_thread():
         # uvicorn raises a caught signal again when it is done: SIGTERM would end the process before the model closes.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

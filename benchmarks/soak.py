@@ -47,6 +47,8 @@ SETTLED = 200
 """Requests after which memory must stay flat."""
 NEAR = 0.2
 """In nats. Between a batch of one and one of 16 the logits of Q4_0 differ by up to 0.09."""
+PARKED_MIB = 64
+"""What the server may keep of contexts, so little that it is full before the memory must stay flat."""
 IDLE_SHARE = 0.2
 """Of a core, when nothing is asked."""
 
@@ -221,6 +223,7 @@ def main() -> None:
     vocabulary, _ = load_vocabulary(model)
     texts = Texts(lambda text: len(vocabulary.plain(text)))
     server = known_servers(sorted(vocabulary.end_tokens), arguments.threads)[0]
+    os.environ["FOURCORNERS_PARKED_MIB"] = str(PARKED_MIB)
     with tempfile.TemporaryDirectory() as scratch, running(server, model, arguments.out or Path(scratch)) as (new, pid):
         new_client = cast(Callable[[], Client], new)  # ours talks HTTP
         alone = asyncio.run(answers_alone(new_client, texts))

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from fourcorners import init_llm, server
 from fourcorners.errors import SettingsError
+from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.settings import load_settings
 
 
@@ -64,3 +67,24 @@ def test_an_unknown_setting_is_an_error_with_a_remedy(
 def test_a_wrong_value_is_named_with_its_setting(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=rf"setting {name} .*{value}"):
         load_settings(**{name: value})
+
+
+def test_how_the_model_is_loaded_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().loading == {}
+    monkeypatch.setenv("FOURCORNERS_PARKED_MIB", "0")
+    monkeypatch.setenv("FOURCORNERS_MAX_RUNNING", "3")
+    assert load_settings(max_waiting=5).loading == {"parked_mib": 0, "max_running": 3, "max_waiting": 5}
+
+
+def test_the_server_loads_its_model_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[LlamaCpp] = []
+
+    def init_and_keep(spec: str, **settings: object) -> LlamaCpp:
+        model = init_llm(spec, **settings)
+        assert isinstance(model, LlamaCpp)
+        loaded.append(model)
+        return model
+
+    monkeypatch.setattr(server, "init_llm", init_and_keep)
+    with TestClient(server.create_app(settings=load_settings(max_running=2, parked_mib=1))):
+        assert (loaded[0].max_running, loaded[0].parked_mib) == (2, 1)
