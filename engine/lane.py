@@ -57,7 +57,7 @@ class Lane(Protocol):
         """
 
     def abort(self) -> None:
-        """Break off the decode that is under way, or else the next one. From any thread; works within a millisecond."""
+        """Break off the decode that is under way, or else the next one. From any thread; takes one operation's time."""
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         """Let ``target`` share the cells of ``source`` at positions ``start`` to ``end``. Microseconds."""
