@@ -74,7 +74,8 @@ class _Checker:
         if not places:
             self.dropped[path] = f"{shortened(data)} does not stand in the context"
             return Value(leaf, None)
-        return Value(leaf, as_written(leaf, value), tuple(dict.fromkeys(places)))
+        stands = self._readings.as_it_stands(value, leaf, places[0])
+        return Value(leaf, as_written(leaf, stands), tuple(dict.fromkeys(places)))
 
 
 def _as_value(leaf: Leaf, data: Any) -> Any:

@@ -7,7 +7,7 @@ before the end, because only then is it known whether what is required was found
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -205,18 +205,20 @@ class _Filler:
     def _choice_prior(self, value: Any) -> float:
         return 0.0 if self._guide is None else self._rules.prior_weight * self._guide.choice_score(value)
 
-    def _guided(self, leaf: Leaf, place: _Place, lead: str, said: Sequence[Any]) -> Iterator[Option]:
-        """Values with what words and layout give each of them."""
+    def _guided(self, leaf: Leaf, place: _Place, lead: str, said: Sequence[Any]) -> list[Option]:
+        """Values with what words and layout give each of them. These alone decide whether it is there at all: a model
+        that was not taught to fill in forms knows least about that."""
         assert self._guide is not None
-        weight = self._rules.prior_weight
         if place.unit is not None and place.unit.value is not None:
-            yield option(leaf, place.unit.value, lead, 0.0)
-            return
-        yield literal(lead, "null", bounded(weight * self._guide.null_score(place.unit)) + self._null_prior, None)
+            return [option(leaf, place.unit.value, lead, 0.0)]
+        weight = self._rules.prior_weight
+        null = bounded(weight * self._guide.null_score(place.unit)) + self._null_prior
+        values = []
         for one in self._guide.values(leaf, place.unit):
-            if one.found.value not in said:
-                score = placed(one.score, self._readings.span(one.found), place.siblings, self._used, self._evidence)
-                yield option(leaf, one.found, lead, bounded(weight * score))
+            score = placed(one.score, self._readings.span(one.found), place.siblings, self._used, self._evidence)
+            if one.found.value not in said and (prior := bounded(weight * score)) > null:
+                values.append(option(leaf, one.found, lead, prior))
+        return values or [literal(lead, "null", 0.0, None)]
 
     def _free_runs(self, lead: str, null: Option, said: Sequence[Any]) -> Options:
         """All runs of whole words; the model chooses alone."""

@@ -131,8 +131,8 @@ def best_sentences(prior: PriorScores) -> list[int]:
 
 
 def placed(score: float, span: Span, siblings: Sequence[Span], used: Sequence[Span], evidence: Evidence) -> float:
-    """``score``, more near what other fields of the same object were taken from, less on what is already used."""
+    """``score``, less far from what other fields of the same object were taken from, and on what is already used."""
     if any(one.document == span.document and one.start < span.end and span.start < one.end for one in used):
         score -= USED_PENALTY
     near = [abs(one.start - span.start) for one in siblings if one.document == span.document]
-    return score + (NEAR_WEIGHT * float(np.exp(-min(near) / 200)) if near else 0.0)
+    return score - (NEAR_WEIGHT * (1.0 - float(np.exp(-min(near) / 200))) if near else 0.0)

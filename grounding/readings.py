@@ -79,6 +79,13 @@ class Readings:
         every = range(n) if (n := len(self.evidence.sentences)) <= MAX_READ_SENTENCES else self.usable
         return [self.span(one) for index in every for one in self._in(leaf, index) if one.value == value]
 
+    def as_it_stands(self, value: Any, leaf: Leaf, place: Span) -> Any:
+        """``value`` with the digits that it has at ``place``: 1200.50 for 1200.5."""
+        if leaf.kind != "number":
+            return value
+        here = (one for index in range(len(self.evidence.sentences)) for one in self._in(leaf, index))
+        return next((one.value for one in here if self.span(one) == place), value)
+
     def span(self, one: Found) -> Span:
         """The place of ``one`` in its document."""
         sentence = self.evidence.sentences[one.sentence]
