@@ -112,13 +112,15 @@ def _checked(evidence: Evidence, answer: str) -> dict[str, Any]:
     """For an LLM that enforces nothing: what of its JSON stands in the context. Raises AnswerFormatError."""
     form, refusal = evidence.form, evidence.options.refusal
     assert form is not None
-    data = json_object(answer)
+    data = json_object(answer, form)
     if data is not None:
         filled = check_form(form, data, evidence)
     elif answer.strip().rstrip(".") == refusal.rstrip("."):
         filled = FilledForm(None, None, {}, ())
     else:
-        raise AnswerFormatError(f"the model answered {shortened(answer)}, which is no JSON object: try again")
+        raise AnswerFormatError(
+            f"the model answered {shortened(answer)}, which is no JSON object with the fields of the schema: try again"
+        )
     return {
         **form_details(filled, "verified"),
         "answer": refusal if filled.refused else filled.text,

@@ -14,7 +14,7 @@ from importlib.resources import files
 import regex
 
 from fourcorners.grounding.evidence import Evidence
-from fourcorners.grounding.field_shapes import shape_fit, unit_fit
+from fourcorners.grounding.field_shapes import UNIT_NAMES, shape_fit, unit_fit
 from fourcorners.grounding.fields import Leaf
 from fourcorners.grounding.proposals import cells
 from fourcorners.grounding.readings import Found
@@ -22,28 +22,48 @@ from fourcorners.grounding.words import fold, function_words, stem
 
 LABEL_WEIGHT = 5.0
 SHAPE_WEIGHT = 1.5
+BROAD_WEIGHT = 1.2
+"""For a field that asks for any value of its kind: "date", not "due date"."""
 FIRST_LINE_WEIGHT = 1.0
 START_WEIGHT = 0.2
 NULL_SCORE = 2.6
 """What "it is not there" scores: about a label that matches by half, or a good shape in the right place."""
+MIN_SHARE = 0.2
+MISNAMED_PENALTY = 0.8
+"""For what stands behind a label that says something else."""
 NEAR_WEIGHT = 0.4
 USED_PENALTY = 2.5
 HINT_SHARE = 0.35
 GENERIC_SHARE = 0.1
+SAID_SHARE = 0.3
 PARENT_SHARE = 0.4
 FAMILY_CREDIT = 0.7
 MAX_HINT_WORDS = 8
 _GENERIC = frozenset({"name", "number", "text", "value", "field", "info", "item", "data", "no", "id"})
+_SAID_BY_KIND = {
+    "date": frozenset({"date", "day"}),
+    "datetime": frozenset({"date", "day", "time"}),
+    "time": frozenset({"time"}),
+    "number": frozenset({"number", "amount", "valu"}) | UNIT_NAMES,
+    "integer": frozenset({"number", "amount", "valu"}) | UNIT_NAMES,
+}
+"""Words of a name that every value of that kind goes with."""
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+|#")
+_ONLY_WORDS = regex.compile(r"[\p{L}\p{M}\s/&'’\-]{1,40}:?")
+_BRACKETED = regex.compile(r"\s*\(([^()]{1,60})\)")
+_SEGMENT = regex.compile(r"[^,;()]*")
 _DELIMITED = regex.compile(r"(?:^|[,;|\t(])\s*([^,;|\t(:=]{1,60})[:=]\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a field asks for: stems with their weights (they sum to one), and the plain words of name and hint."""
+    """What a field asks for: stems with their weights (those of the name sum to one), the stems of the hint, and the
+    plain words of both. ``is_broad``: the name says no more than the kind of value does."""
 
     weights: dict[str, float]
+    hint: frozenset[str]
     words: tuple[str, ...]
+    is_broad: bool = False
 
 
 class FieldPrior:
@@ -69,6 +89,10 @@ class FieldPrior:
                 score += FIRST_LINE_WEIGHT
         else:
             score += SHAPE_WEIGHT  # it is a date, and dates are few
+        if ask.is_broad:
+            score += BROAD_WEIGHT
+        if (named := _DELIMITED.search(text[: one.start])) and _precise(ask, stems(named[1])) < MIN_SHARE:
+            score -= MISNAMED_PENALTY
         return score
 
     def label_share(self, ask: Ask, one: Found) -> float:
@@ -78,13 +102,15 @@ class FieldPrior:
         shares = [0.4 * match_share(ask, self.stems_of(one.sentence) - stems(text[one.start : one.end]))]
         if delimited := _DELIMITED.search(before):
             shares.append(_precise(ask, stems(delimited[1])))
-        words = [word.span() for word in _WORD.finditer(before)][-4:]
+        segment = max((before.rfind(mark) + 1 for mark in ",;()"), default=0)
+        words = [word.span() for word in _WORD.finditer(before, segment)][-4:]
         for distance in range(1, len(words) + 1):
             near = stems(before[words[-distance][0] :])
             shares.append((1.0 - 0.12 * distance) * match_share(ask, near))
-        after = " ".join(text[one.end :].split()[:3])
-        if leaf_words := stems(after):
-            shares.append(0.7 * match_share(ask, leaf_words))
+        if bracketed := _BRACKETED.match(text, one.end):
+            shares.append(_precise(ask, stems(bracketed[1])))
+        elif after := stems(" ".join(_segment(text, one.end).split()[:3])):
+            shares.append(0.7 * match_share(ask, after))
         if (header := self._header_cell(one)) is not None:
             shares.append(_precise(ask, stems(header)))
         shares.extend(0.5 * match_share(ask, self.stems_of(above)) for above in sentence.under)
@@ -129,8 +155,8 @@ class FieldPrior:
         if not index or not self._same_document(index, index - 1):
             return None
         text = self._evidence.sentences[index - 1].text
-        is_label = len(text) <= 40 and len(text.split()) <= 4 and not any(char.isdigit() for char in text)
-        return index - 1 if is_label and (text.endswith(":") or len(text.split()) <= 3) else None
+        is_label = _ONLY_WORDS.fullmatch(text) and len(text.split()) <= (4 if text.endswith(":") else 3)
+        return index - 1 if is_label else None
 
     def _is_first(self, index: int) -> bool:
         return index == 0 or not self._same_document(index, index - 1)
@@ -140,12 +166,14 @@ class FieldPrior:
         return sentences[one].document == sentences[other].document
 
 
-def ask_of(label: str, hint: str, parents: Sequence[str] = ()) -> Ask:
+def ask_of(label: str, hint: str, parents: Sequence[str] = (), kind: str = "text") -> Ask:
     """What a field with that name, description and those names above it asks for."""
     weights: dict[str, float] = {}
-    name = stems_in_order(label)
+    name, plain = stems_in_order(label), _SAID_BY_KIND.get(kind, frozenset[str]())
+    is_broad = plain.issuperset(name)
     for word in name:
-        weights[word] = 0.5 if word in _GENERIC and len(name) > 1 else 1.0
+        share = SAID_SHARE if word in plain else 0.5 if word in _GENERIC else 1.0
+        weights[word] = 1.0 if is_broad or len(name) == 1 else share
     for word in stems_in_order(hint)[:MAX_HINT_WORDS]:
         weights.setdefault(word, GENERIC_SHARE if word in _GENERIC else HINT_SHARE)
     for parent in parents:
@@ -154,7 +182,9 @@ def ask_of(label: str, hint: str, parents: Sequence[str] = ()) -> Ask:
     total = sum(weights[word] for word in name) or sum(weights.values()) or 1.0
     return Ask(
         {word: weight / total for word, weight in weights.items()},
+        stems(hint),
         tuple(fold(match.group()) for match in _WORD.finditer(f"{label} {hint}")),
+        is_broad,
     )
 
 
@@ -186,8 +216,16 @@ def _precise(ask: Ask, words: frozenset[str]) -> float:
     """``match_share`` with a little taken off for words of the label that nobody asked for."""
     if not words:
         return 0.0
+    if ask.hint and ask.hint <= words:
+        return 0.9
     asked = sum(word in ask.weights or not words_family(word).isdisjoint(ask.weights) for word in words)
     return match_share(ask, words) * (0.7 + 0.3 * asked / len(words)) * 1.1
+
+
+def _segment(text: str, start: int) -> str:
+    """What follows from ``start`` on, up to a comma or bracket."""
+    match = _SEGMENT.match(text, start)
+    return match[0] if match else ""
 
 
 def words_family(word: str) -> frozenset[str]:

@@ -9,7 +9,9 @@ import regex
 _EMAIL = regex.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _PHONE = regex.compile(r"\+?[\d\s()/.\-]{7,}")
 _SITE = regex.compile(r"(?:https?://|www\.)\S+|[\w\-]+(?:\.[\w\-]+)*\.\p{L}{2,6}(?:/\S*)?")
-_CODE = regex.compile(r"(?=\S*\d)[\p{L}\p{N}][\p{L}\p{N}\-/._#]*")
+_CODE = regex.compile(r"(?=\S*\d)[\p{L}\p{N}][\p{L}\p{N}\-/._#]*|[A-Z]{1,3} ?\d+|[A-Z]{2}[ \d]{2,3}(?: ?[\dA-Z]{2,4})+")
+_CLOCK = regex.compile(r"\d{1,2}[:.h]\d{2}(?:\s?[ap]\.?m\.?)?|\d{1,2}\s?[ap]\.?m\.?|noon|midnight")
+_ARTICLE = regex.compile(r"(?:the|a|an|and|or|by|of|to|in|at|for|with|is|was)\s", regex.I)
 _PERSON = regex.compile(
     r"\p{Lu}[\p{L}\p{M}.'’\-]*(?:\s+(?:de|van|von|der|la|le|di|da|al|bin))*(?:\s+\p{Lu}[\p{L}\p{M}.'’\-]*){1,3}"
 )
@@ -64,16 +66,21 @@ def _short(value: str) -> float:
 _SHAPES: tuple[tuple[frozenset[str], Callable[[str], float]], ...] = tuple(
     (frozenset(words.split()), shape)
     for words, shape in (
-        ("email mail", _full(_EMAIL)),
-        ("phone telephone tel mobile fax", _full(_PHONE)),
-        ("url website web site homepage link", _full(_SITE)),
+        ("email mail", _full(_EMAIL, 2.0)),
+        ("phone telephone tel mobile fax", _full(_PHONE, 1.8)),
+        ("url website web site homepage link", _full(_SITE, 1.8)),
         ("currency", _full(_CURRENCY)),
-        ("address street", _full(_STREET, 0.9)),
+        ("address street", _full(_STREET, 1.5)),
         ("description summary about profile overview details", _long),
         ("date deadline day due issued", _full(_DATE)),
+        ("time clock", _full(_CLOCK, 1.5)),
         ("number no nr id code sku iban vat reference ref order serial", _code),
         ("price amount total cost fee sum", _full(_MONEY)),
         ("vendor seller supplier company customer buyer client employer manufacturer brand maker issuer", _firm),
+        (
+            "shop store carrier airline hotel",
+            _firm,
+        ),
         ("university school institution college organisation organization", _firm),
         ("person candidate author applicant contact recipient", _person),
         ("city town country place location", _full(_PLACE, 0.8)),
@@ -84,6 +91,7 @@ _UNITS = {
     "kg": "kg kilogram kilograms kilos",
     "g": "g gram grams",
     "mm": "mm millimetre millimetres millimeter",
+    "inch": "inch inches",
     "cm": "cm centimetre centimetres centimeter",
     "m": "m metre metres meter",
     "km": "km kilometre kilometres kilometer",
@@ -100,6 +108,7 @@ _UNITS = {
     "°c": "temperature celsius",
     "mah": "mah battery",
 }
+UNIT_NAMES = frozenset(_UNITS)
 _MONEY_WORDS = frozenset(
     (
         "price",
@@ -124,11 +133,9 @@ _COUNT_WORDS = frozenset(
 
 
 def shape_fit(words: Sequence[str], value: str) -> float:
-    """From -1 to 1: how well ``value`` looks like what a field with these words (folded) asks for."""
-    for names, shape in _SHAPES:
-        if not names.isdisjoint(words):
-            return shape(value)
-    return _short(value)
+    """From -1 to 2: how well ``value`` looks like what a field with these words (folded) asks for."""
+    shape = next((shape for names, shape in _SHAPES if not names.isdisjoint(words)), _short)
+    return shape(value) - (0.3 if _ARTICLE.match(value) and shape is not _long else 0.0)
 
 
 def unit_fit(words: Sequence[str], unit: str, money: bool) -> float:

@@ -18,15 +18,18 @@ MAX_CHARS = 1_000_000
 MAX_TRIES = 100
 
 
-def json_object(text: str) -> dict[str, Any] | None:
-    """The first JSON object in ``text``, whatever stands around it; None where there is none that is whole."""
-    decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_number)
+def json_object(text: str, form: Form) -> dict[str, Any] | None:
+    """The first JSON object in ``text`` that has a field of ``form``, whatever stands around it; None where there is
+    none that is whole."""
+    decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=lambda _: None)
+    keys = {entry.key for entry in form.root.entries}
     for start in _braces(text[:MAX_CHARS]):
         try:
             found, _ = decoder.raw_decode(text, start)
         except (ValueError, RecursionError, InvalidOperation):
             continue
-        return found if isinstance(found, dict) else None
+        if isinstance(found, dict) and keys.intersection(found):
+            return found
     return None
 
 
@@ -98,7 +101,3 @@ def _braces(text: str) -> Iterator[int]:
             return
         yield start
         start = text.find("{", start + 1)
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(name)

@@ -90,7 +90,7 @@ class Guide:
                 self._units[id(node)] = units_of(node, self._readings, self._prior, node.most)
                 self._look_up(node.item, (), repeated=True)
             case Leaf():
-                self._asks[id(node)] = ask_of(node.label, node.hint, parents)
+                self._asks[id(node)] = ask_of(node.label, node.hint, parents, node.kind)
                 if not repeated and node.kind != "choice":
                     self._scored[id(node)] = self._rated(node, self._promising(self._asks[id(node)]))
 

@@ -80,7 +80,7 @@ def numbers(text: str, *, decimal_comma: bool = False) -> list[Number]:
 def _goes_on(text: str, start: int, end: int) -> bool:
     """Whether the number is part of something longer: ".5", "1.5.x", "a/3"."""
     before, after = text[max(0, start - 1) : start], text[end : end + 2]
-    return (before in (".", "/", "_") and start > 0) or regex.match(r"[./_][\p{L}\p{N}]", after) is not None
+    return (before in (".", "/", "_") and start > 0) or regex.match(r"[._][\p{L}\p{N}]|/\d", after) is not None
 
 
 def _number(text: str, start: int, end: int, decimal_comma: bool) -> Number | None:

@@ -15,7 +15,7 @@ from fourcorners.grounding.readings import Found, Readings, within_limits
 
 MIN_HEADER_SHARE = 0.45
 MIN_LABEL_SHARE = 0.6
-_LABELLED = regex.compile(r"\s*([^:=]{1,60})[:=]\s*(?=\S)")
+_LABELLED = regex.compile(r"\s*\|?\s*([^:=|]{1,60})[:=|]\s*(?=\S)")
 _ENUMERATED = regex.compile(r"(?:(?!,\s|;|•|·|\||\s/\s|\band\s|\s&\s)[^\r\n])+")
 _GAP = regex.compile(r"\n[ \t]*\r?\n")
 
@@ -47,7 +47,7 @@ class _Finder:
 
     def rows(self, item: Record) -> list[Unit]:
         """Rows of the table whose header names the most of the item's fields."""
-        asks = [ask_of(e.node.label, e.node.hint) for e in item.entries if isinstance(e.node, Leaf)]
+        asks = [ask_of(e.node.label, e.node.hint, (), e.node.kind) for e in item.entries if isinstance(e.node, Leaf)]
         by_header: dict[int, list[int]] = {}
         for index in self._readings.usable:
             if (header := self._prior.header_of(index)) is not None:
@@ -104,16 +104,20 @@ class _Finder:
 
     def _label(self, index: int) -> regex.Match[str] | None:
         label = _LABELLED.match(self._sentences[index].text)
-        if label and match_share(self._ask, stems(label[1])) >= MIN_LABEL_SHARE:
-            return label
-        return None
+        if label is None or ("|" in label[0] and len(cells(self._sentences[index].text)) != 2):
+            return None
+        return label if self._share(stems(label[1])) >= MIN_LABEL_SHARE else None
+
+    def _share(self, words: frozenset[str]) -> float:
+        """How well a label or heading names the list; one that says all that the description says does too."""
+        return max(match_share(self._ask, words), 0.9 if self._ask.hint and self._ask.hint <= words else 0.0)
 
     def _section(self) -> list[int]:
         """The sentences under the heading, or the short line, that names the list."""
         best, opening = MIN_LABEL_SHARE - 1e-9, -1
         for index in self._readings.usable:
             text = self._sentences[index].text
-            if len(text.split()) <= 5 and (share := match_share(self._ask, self._prior.stems_of(index))) > best:
+            if len(text.split()) <= 5 and (share := self._share(self._prior.stems_of(index))) > best:
                 best, opening = share, index
         if opening < 0:
             return []

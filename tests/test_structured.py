@@ -111,6 +111,13 @@ def test_a_value_in_two_documents_cites_the_better_ranked(bundled_llm: LlamaCpp,
     assert colour["also"] == [{"index": 2, "start": colour["start"], "end": colour["end"]}]
 
 
+def test_the_page_about_it_says_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "structured.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "structured.md", "exec", dont_inherit=True), {"__name__": "page"})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print\(.*?\)  # (.*)$", code, re.MULTILINE)
+
+
 def test_the_script_runs_and_shows_every_place(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT)], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False

@@ -9,7 +9,7 @@ from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fourcorners import answer_chain, grounded_chain, grounded_prompt, init_llm, rag_chain
 from fourcorners.errors import AnswerFormatError, InputError, SettingsError
@@ -72,9 +72,9 @@ def test_every_sync_way_gives_the_same(bundled_llm: LlamaCpp) -> None:
     assert chain.batch([ASK, ASK]) == [EXPECTED] * 2
     assert list(chain.stream(ASK)) == [EXPECTED]
     whole = grounded_chain(bundled_llm, schema=Order)
-    first, last = whole.stream(ASK)
-    assert first == ASK
-    assert (first + last)["result"] == whole.invoke(ASK)["result"] == whole.batch([ASK, ASK])[1]["result"]
+    chunks: list[Any] = list(whole.stream(ASK))
+    assert chunks[0] == ASK
+    assert (chunks[0] + chunks[1])["result"] == whole.invoke(ASK)["result"] == whole.batch([ASK, ASK])[1]["result"]
     assert chain.with_retry().with_fallbacks([chain]).invoke(ASK) == EXPECTED
     typed = grounded_prompt(schema=Order) | bundled_llm | StrOutputParser()
     assert Order.model_validate_json(typed.invoke(ASK)) == EXPECTED
@@ -246,11 +246,58 @@ def test_of_any_other_llm_one_required_invention_refuses_the_whole(key: str, val
 
 
 def test_what_is_no_json_is_an_error_and_no_refusal() -> None:
-    for said in ("I'm sorry, I can't.", '{"order_number": "K-2291", ', "[1, 2]", "{" * 5000):
+    for said in ("I'm sorry, I can't.", '{"order_number": "K-2291", ', '{"a": {"b": 1}, ', "{}", "[1, 2]", "{" * 5000):
         with pytest.raises(AnswerFormatError, match="JSON"):
             grounded_chain(FakeListLLM(responses=[said]), schema=Order).invoke(ASK)
     reply = grounded_chain(FakeListLLM(responses=[f"{REFUSAL}."]), schema=Order).invoke(ASK)
     assert reply["refused"]
+
+
+class Defaults(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    total: Decimal
+    day: date | None = None
+    currency: str = Field("EUR", pattern="^[A-Z]{3}$")
+    places: list[str] = []
+
+
+def test_a_default_stays_where_the_documents_say_nothing(bundled_llm: LlamaCpp, random_llm: LlamaCpp) -> None:
+    for llm, threshold in ((bundled_llm, 0.0), (random_llm, 1e9)):
+        given = {**ASK, "context": "total: 12.30\nday: 2024-03-05"}
+        reply = grounded_chain(llm, schema=Defaults, threshold=threshold).invoke(given)
+        assert reply["result"]["total"] == "12.30"
+        assert (reply["result"]["currency"], reply["result"]["day"]) == ("EUR", "2024-03-05")
+        assert reply["fields"]["currency"] is None
+        assert json.loads(reply["answer"]).keys() >= {"total", "day"}
+
+
+def test_an_exact_decimal_keeps_all_its_digits(bundled_llm: LlamaCpp) -> None:
+    digits = "12345678901234567890.123456789"
+    filled = answer_chain(bundled_llm, schema=Defaults).invoke({**ASK, "context": f"total: {digits}"})
+    assert filled.total == Decimal(digits)
+
+
+@pytest.mark.asyncio
+async def test_events_and_schemas_are_there_for_servers(bundled_llm: LlamaCpp) -> None:
+    chain = grounded_chain(bundled_llm, schema=Order)
+    assert chain.get_output_jsonschema()["properties"].keys() >= OWN_KEYS
+    assert "order_number" in json.dumps(answer_chain(bundled_llm, schema=Order).get_output_jsonschema())
+    names = [event["event"] async for event in chain.astream_events(ASK, version="v2")]
+    assert "on_llm_end" in names
+
+
+def test_a_fallback_of_another_kind_is_checked(bundled_llm: LlamaCpp) -> None:
+    def broken(_: Any) -> str:
+        raise ConnectionError("not today")
+
+    other = FakeListLLM(responses=[json.dumps(SAID)])
+    for second, guarantee in ((bundled_llm, "enforced"), (other, "verified")):
+        llm = RunnableLambda(broken).with_fallbacks([second])
+        reply = grounded_chain(llm, schema=Order).invoke(ASK)
+        assert (reply["guarantee"], reply["result"]["customer"]) == (guarantee, "Ada & Sons Ltd")
+    with pytest.raises(ConnectionError):
+        answer_chain(RunnableLambda(broken), schema=Order).invoke(ASK)
 
 
 def test_bad_settings_and_bad_input_fail_clearly(bundled_llm: LlamaCpp) -> None:

@@ -35,6 +35,7 @@ def read(text: str, *, comma: bool = False) -> list[str]:
         ("32GB, 500mAh, 230V", ["32", "500", "230"]),
         ("٣٫ ١٢", ["3", "12"]),
         ("(42)", ["42"]),
+        ("13.4 g/dl, €5/kg", ["13.4", "5"]),
     ],
 )
 def test_numbers_are_read_in_any_notation(text: str, values: list[str]) -> None:
@@ -93,7 +94,7 @@ def test_every_number_stands_where_it_says_at_the_borders_of_words(text: str) ->
 
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=2), st.sampled_from([",.", ".,"]))
 def test_what_was_written_with_groups_is_read_back(value: Decimal, marks: str) -> None:
-    group, point = marks
+    group, point = marks[0], marks[1]
     text = f"{value:,.2f}".replace(",", "_").replace(".", point).replace("_", group)
     comma = point == ","
     assert [one.value for one in numbers(f"x {text} y", decimal_comma=comma)] == [value]
