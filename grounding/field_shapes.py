@@ -11,7 +11,9 @@ _PHONE = regex.compile(r"\+?[\d\s()/.\-]{7,}")
 _SITE = regex.compile(r"(?:https?://|www\.)\S+|[\w\-]+(?:\.[\w\-]+)*\.\p{L}{2,6}(?:/\S*)?")
 _CODE = regex.compile(r"(?=\S*\d)[\p{L}\p{N}][\p{L}\p{N}\-/._#]*|[A-Z]{1,3} ?\d+|[A-Z]{2}[ \d]{2,3}(?: ?[\dA-Z]{2,4})+")
 _CLOCK = regex.compile(r"\d{1,2}[:.h]\d{2}(?:\s?[ap]\.?m\.?)?|\d{1,2}\s?[ap]\.?m\.?|noon|midnight")
-_ARTICLE = regex.compile(r"(?:the|a|an|and|or|by|of|to|in|at|for|with|is|was)\s", regex.I)
+_ARTICLE = regex.compile(
+    r"(?:the|a|an|and|or|by|of|to|in|at|for|with|is|was|it|this|these|they|he|she|we|you)\s", regex.I
+)
 _PERSON = regex.compile(
     r"\p{Lu}[\p{L}\p{M}.'’\-]*(?:\s+(?:de|van|von|der|la|le|di|da|al|bin))*(?:\s+\p{Lu}[\p{L}\p{M}.'’\-]*){1,3}"
 )
@@ -82,7 +84,7 @@ _SHAPES: tuple[tuple[frozenset[str], Callable[[str], float]], ...] = tuple(
             _firm,
         ),
         ("university school institution college organisation organization", _firm),
-        ("person candidate author applicant contact recipient", _person),
+        ("person candidate author applicant contact patient physician teacher passenger landlord tenant", _person),
         ("city town country place location", _full(_PLACE, 0.8)),
         ("name title product item role position job degree model", _named),
     )
@@ -135,6 +137,8 @@ _COUNT_WORDS = frozenset(
 def shape_fit(words: Sequence[str], value: str) -> float:
     """From -1 to 2: how well ``value`` looks like what a field with these words (folded) asks for."""
     shape = next((shape for names, shape in _SHAPES if not names.isdisjoint(words)), _short)
+    if _ARTICLE.fullmatch(f"{value} "):
+        return -1.5
     return shape(value) - (0.3 if _ARTICLE.match(value) and shape is not _long else 0.0)
 
 

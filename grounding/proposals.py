@@ -19,7 +19,9 @@ _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
 _LABEL = regex.compile(rf"[^:=|\t]{{0,60}}?[:=](?=\s|\S)\s*|(?:\S+\s){{1,{MAX_LABEL_WORDS}}}\s*(?:[–—]|\.{{3,}})\s*")
 _CELL = regex.compile(r"[^|\t]+?(?=\s*(?:[|\t]|\s{2,}\S|\Z))")
 _SEGMENT = regex.compile(r"[^,;:|\t()\[\]•·\"“”«»\r\n]+")
-_CLAUSE = regex.compile(r"\s+(?:and|or|by|to|from|at|on|in|is|are|was|were|for|with|as|of|the|a|an|[–—-])\s+", regex.I)
+_CLAUSE = regex.compile(
+    r"\s+(?:and|or|by|between|to|from|at|on|in|is|are|was|were|for|with|as|of|the|a|an|[–—-])\s+", regex.I
+)
 _NAMED = regex.compile(
     r"(?:\p{Lu}[\p{L}\p{M}\p{N}.'’\-]*|\p{N}*\p{Lu}[\p{Lu}\p{N}\-]+)"
     r"(?:\s+(?:(?:of|de|la|le|du|van|von|der|den|di|da|and|the|für|&)\s+)*"
