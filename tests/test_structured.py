@@ -14,6 +14,8 @@ import pytest
 
 from fourcorners import grounded_chain
 from fourcorners.llms.llama_cpp import LlamaCpp
+from tests.conftest import FAMILIES
+from tests.llms.random_model import write_random_model
 from tests.values import check_reply
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +101,26 @@ def test_an_untrained_model_invents_nothing_either(random_llm: LlamaCpp, example
     reply = chain.invoke({"question": "Fill in the form.", "context": text})
     check_reply(reply, schema, [text])
     assert not reply["refused"]
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_the_vocabulary_of_any_family(
+    vocabulary_folder: Path, tmp_path: Path, example: ModuleType, family: str
+) -> None:
+    path = tmp_path / f"{family}.gguf"
+    write_random_model(vocabulary_folder / path.name, path, "")
+    llm = LlamaCpp.load(path)
+    try:
+        for name, schema in example.EXAMPLES:
+            text = (FORMS / name).read_text("utf-8") + ' "quoted\\" 👩‍👩‍👧‍👦 \x07 日本語 café'
+            reply = grounded_chain(llm, schema=schema, threshold=1e9).invoke(
+                {"question": "Fill it in.", "context": text}
+            )
+            check_reply(reply, schema, [text])
+            assert not reply["refused"]
+    finally:
+        llm.close()
 
 
 def test_a_value_in_two_documents_cites_the_better_ranked(bundled_llm: LlamaCpp, example: ModuleType) -> None:

@@ -89,6 +89,13 @@ async def test_every_async_way_gives_the_same(bundled_llm: LlamaCpp) -> None:
     assert (await grounded_chain(bundled_llm, schema=Order).ainvoke(ASK))["result"] == EXPECTED.model_dump(mode="json")
 
 
+def test_the_shared_beginning_can_be_warmed(random_llm: LlamaCpp) -> None:
+    context = TEXT + " It is packed in straw." * 9
+    n_tokens = random_llm.warm(context, schema=Order)
+    reply = grounded_chain(random_llm, schema=Order).invoke({**ASK, "context": context})
+    assert reply["usage"]["cached_tokens"] >= n_tokens - 1 > 50
+
+
 def test_behind_a_retriever(bundled_llm: LlamaCpp) -> None:
     found = [Document("It rains.", id="a"), Document(TEXT, id="b")]
     reply = rag_chain(RunnableLambda(lambda _: found), bundled_llm, schema=Order).invoke("What was ordered?")
