@@ -6,6 +6,7 @@ FourCornersError                  the root: catch it to catch all of them
 │   └── SourceError               a document file that is missing, empty, binary or not in a readable encoding
 ├── ModelLoadError                a model file that is missing, truncated, or not a GGUF
 ├── ContextOverflow               the prompt does not fit in the model's window
+├── AnswerFormatError             an LLM that can't be held to JSON answered something else: may be retried
 └── EngineError                   the engine failed or was closed while it worked: never a refusal, may be retried
     ├── EngineBusy                the queue is full: try again later
     ├── EngineTimeout             the request was not done by its deadline
@@ -22,6 +23,7 @@ from langchain_core.exceptions import (
     ModelError,
     ModelInvalidRequestError,
     ModelNotFoundError,
+    OutputParserException,
 )
 
 
@@ -49,6 +51,10 @@ class ContextOverflow(InputError, ContextOverflowError):
     """The prompt does not fit in the model's window, even after packing."""
 
 
+class AnswerFormatError(FourCornersError, OutputParserException):
+    """An LLM that can't be held to JSON while it decodes answered something else."""
+
+
 class EngineError(FourCornersError, ModelAPIError):
     """The engine failed while it worked on a request."""
 
@@ -66,6 +72,7 @@ class EngineClosed(EngineError):
 
 
 __all__ = [
+    "AnswerFormatError",
     "ContextOverflow",
     "EngineBusy",
     "EngineClosed",

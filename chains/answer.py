@@ -38,15 +38,23 @@ def answer_chain(
     threshold: float | None = None,
     prior_weight: float | None = None,
     template: str | None = None,
-) -> Runnable[dict[str, Any], str]:
+    schema: type[BaseModel] | None = None,
+) -> Runnable[dict[str, Any], Any]:
     """``{"question", "context"}`` to the answer: ``PromptTemplate | LLM | StrOutputParser``.
 
     With an LLM of ``init_llm`` and ``grounding="verbatim"`` the answer is, by construction, ``span``s of the context
     or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced. Raises
     SettingsError for bad settings; the chain raises InputError for bad input and EngineError for faults.
+
+    With ``schema``, a pydantic model, the answer is an instance of it, or None where the context lacks something that
+    it requires. Each text in it is a run of whole words of one document, each number and date one that stands there;
+    what is not there is None. Only enums, ``Literal`` and ``bool`` are the model's own choice. It comes in one piece;
+    ``span``, ``max_spans`` and ``max_new_tokens`` do not matter to it. An LLM that is not of ``init_llm`` is asked for
+    JSON; what does not stand in the context is taken out, and AnswerFormatError raised where it is no JSON.
     """
     prompt = grounded_prompt(
         template,
+        schema=schema,
         grounding=grounding,
         span=span,
         max_spans=max_spans,
@@ -54,6 +62,10 @@ def answer_chain(
         threshold=threshold,
         prior_weight=prior_weight,
     )
+    if schema is not None:
+        from fourcorners.chains.fields import FieldsStream, model_chain  # it builds on this module
+
+        return model_chain(FieldsStream(prompt, llm), schema)
     chain: Runnable[dict[str, Any], str] = prompt | llm | StrOutputParser()
     return chain
 
@@ -68,13 +80,16 @@ def grounded_chain(
     threshold: float | None = None,
     prior_weight: float | None = None,
     template: str | None = None,
+    schema: type[BaseModel] | None = None,
 ) -> Runnable[dict[str, Any], dict[str, Any]]:
     """``{"question", "context"}`` to the whole ``Reply`` as a dict; settings as in ``answer_chain``.
 
-    Streamed as dicts that add up: question and context first, then pieces of the answer, then the rest.
+    Streamed as dicts that add up: question and context first, then pieces of the answer, then the rest. With ``schema``
+    it is a ``FilledReply``, and comes in two pieces.
     """
     prompt = grounded_prompt(
         template,
+        schema=schema,
         grounding=grounding,
         span=span,
         max_spans=max_spans,
@@ -82,12 +97,13 @@ def grounded_chain(
         threshold=threshold,
         prior_weight=prior_weight,
     )
-    stream = GroundedStream(prompt, llm)
-    return as_chain(stream, "grounded_chain", Question)
+    return as_chain(grounded_stream(prompt, llm), "grounded_chain", Question)
 
 
 class ReplyStream(Protocol):
     """Both ways to stream a reply."""
+
+    reply_type: type[Reply]
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         """Chunks of the reply to the (added up) inputs."""
@@ -96,17 +112,28 @@ class ReplyStream(Protocol):
         """As ``transform``."""
 
 
+def grounded_stream(prompt: GroundedPromptTemplate, llm: Llm) -> GroundedStream:
+    """The steps that fit ``prompt``: it may have a schema or not."""
+    if prompt.form is None:
+        return GroundedStream(prompt, llm)
+    from fourcorners.chains.fields import FieldsStream  # it builds on this module
+
+    return FieldsStream(prompt, llm)
+
+
 def as_chain(stream: ReplyStream, name: str, input_type: type[BaseModel]) -> Runnable[Any, dict[str, Any]]:
     """``stream`` as a runnable with schemas for LangServe."""
     # RunnableGenerator takes functions with a config, but its annotation does not say so.
     chain: Runnable[Any, Any] = RunnableGenerator(
         cast("Any", stream.transform), cast("Any", stream.atransform), name=name
     )
-    return chain.with_types(input_type=input_type, output_type=Reply)
+    return chain.with_types(input_type=input_type, output_type=stream.reply_type)
 
 
 class GroundedStream:
     """The steps of a grounded reply, sync and async; holds no state between calls."""
+
+    reply_type: type[Reply] = Reply
 
     def __init__(self, prompt: GroundedPromptTemplate, llm: Llm) -> None:
         self._prompt = prompt

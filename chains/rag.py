@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel
 
-from fourcorners.chains.answer import GroundedStream, Llm, as_chain
+from fourcorners.chains.answer import GroundedStream, Llm, as_chain, grounded_stream
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.prompts.grounded import grounded_prompt
@@ -33,6 +33,7 @@ def rag_chain(
     threshold: float | None = None,
     prior_weight: float | None = None,
     template: str | None = None,
+    schema: type[BaseModel] | None = None,
 ) -> Runnable[Any, dict[str, Any]]:
     """A question (a text, or ``{"question"}``) to the whole ``Reply``; settings as in ``answer_chain``.
 
@@ -41,6 +42,7 @@ def rag_chain(
     """
     prompt = grounded_prompt(
         template,
+        schema=schema,
         grounding=grounding,
         span=span,
         max_spans=max_spans,
@@ -48,13 +50,14 @@ def rag_chain(
         threshold=threshold,
         prior_weight=prior_weight,
     )
-    stream = _RagStream(retriever, GroundedStream(prompt, llm))
+    stream = _RagStream(retriever, grounded_stream(prompt, llm))
     return as_chain(stream, "rag_chain", RagQuestion)
 
 
 class _RagStream:
     def __init__(self, retriever: Runnable[str, Any], answer: GroundedStream) -> None:
         self._retriever, self._answer = retriever, answer
+        self.reply_type = answer.reply_type
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         question = _question(list(inputs))

@@ -6,8 +6,8 @@ with one ``Outcome``. It never touches a model.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -41,7 +41,7 @@ class Outcome:
     """The end of a completed run.
 
     ``score`` is the log-probability of the refusal branch minus that of the best answer, ``refused`` says that the
-    refusal branch was taken because it exceeded ``threshold``.
+    refusal branch was taken because it exceeded ``threshold``. ``details`` are what a policy has to say beyond that.
     """
 
     refused: bool
@@ -49,6 +49,7 @@ class Outcome:
     threshold: float
     citations: tuple[Citation, ...]
     finish_reason: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

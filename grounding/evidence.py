@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from fourcorners.grounding.fields import Form
 from fourcorners.grounding.layout import Kind, places
 from fourcorners.grounding.segmentation import sentences as split_sentences
 
@@ -106,11 +107,12 @@ class Citation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One question, its documents in order of rank, and the grounding asked for."""
+    """One question, its documents in order of rank, the grounding asked for, and the form to fill in, if any."""
 
     question: str
     documents: tuple[SourceDocument, ...]
     options: GroundingOptions = field(default_factory=GroundingOptions)
+    form: Form | None = None
 
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:

@@ -22,6 +22,8 @@ from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.errors import ContextOverflow, SettingsError
 from fourcorners.grounding.decoding import Evaluate, Outcome, Policy, Rules
 from fourcorners.grounding.evidence import Evidence
+from fourcorners.grounding.filled import nothing_filled
+from fourcorners.grounding.form_policy import answer_in_fields
 from fourcorners.grounding.packing import Packed, pack
 from fourcorners.grounding.phrase_policy import answer_in_phrases
 from fourcorners.grounding.prior import PriorScores, lexical_prior
@@ -150,6 +152,7 @@ def outcome_info(outcome: Outcome) -> dict[str, Any]:
         "threshold": outcome.threshold,
         "citations": [citation.as_dict() for citation in outcome.citations],
         "finish_reason": outcome.finish_reason,
+        **outcome.details,
     }
 
 
@@ -205,9 +208,8 @@ def plan_prompt(
         return _whole_prompt(text, engine.runner.vocabulary, chat_format)
     if not evidence.sentences:
         return []
-    prior = lexical_prior(evidence.question, evidence.sentences)
-    contract = text.contract or load_contract(f"{profile.contract}_{evidence.options.span}")
-    return _packed_prompt(contract, evidence, prior, engine, profile, chat_format, settings)[1]
+    prior = lexical_prior(_asked(evidence), evidence.sentences)
+    return _packed_prompt(_contract(text, profile), evidence, prior, engine, profile, chat_format, settings)[1]
 
 
 def prompt_tokens(segments: Sequence[Segment], vocabulary: Vocabulary) -> list[int]:
@@ -227,12 +229,14 @@ def _grounded_run(
     info: dict[str, Any] = {"guarantee": "enforced", "n_left_out": 0}
     threshold = profile.threshold(options)
     if not evidence.sentences:
-        refused = Outcome(True, np.inf, threshold, (), "stop")
+        details = nothing_filled(evidence.form) if evidence.form is not None else {}
+        refused = Outcome(True, np.inf, threshold, (), "stop", details)
         done = info | outcome_info(refused)
         return Run(engine, None, info=done, n_prompt_tokens=0, settings=settings, refusal=options.refusal)
-    prior = lexical_prior(evidence.question, evidence.sentences)
-    contract = text.contract or load_contract(f"{profile.contract}_{options.span}")
-    packed, tokens = _packed_prompt(contract, evidence, prior, engine, profile, chat_format, settings)
+    if evidence.form is not None and settings.stop:
+        raise SettingsError(f"stop={list(settings.stop)} would cut the JSON of a structured answer: leave it out")
+    prior = lexical_prior(_asked(evidence), evidence.sentences)
+    packed, tokens = _packed_prompt(_contract(text, profile), evidence, prior, engine, profile, chat_format, settings)
     info["n_left_out"] = packed.n_left_out
     rules = Rules(
         prior_weight=profile.prior_weight if options.prior_weight is None else options.prior_weight,
@@ -244,18 +248,34 @@ def _grounded_run(
         seed=settings.seed,
         answer_prefix=chat_format.answer_prefix,
     )
-    policy = answer_in_sentences if options.span == "sentence" else answer_in_phrases
     vocabulary = engine.runner.vocabulary
     _ = vocabulary.pieces  # made here, once a model, and not on the engine's thread
+    policy = _policy(evidence)(tokens, evidence, packed.shown, prior, vocabulary, rules)
     return Run(
         engine,
-        lambda: _as_program(
-            stopped_at(policy(tokens, evidence, packed.shown, prior, vocabulary, rules), settings.stop)
-        ),
+        lambda: _as_program(stopped_at(policy, settings.stop)),
         info=info,
         n_prompt_tokens=len(tokens),
         settings=settings,
     )
+
+
+def _policy(evidence: Evidence) -> Callable[..., Policy]:
+    if evidence.form is not None:
+        return answer_in_fields
+    return answer_in_sentences if evidence.options.span == "sentence" else answer_in_phrases
+
+
+def _contract(text: GroundedText, profile: Profile) -> Contract:
+    if text.contract is not None:
+        return text.contract
+    options, form = text.evidence.options, text.evidence.form
+    return load_contract(f"{profile.contract}_{options.span}" if form is None else default_contract_name(options, form))
+
+
+def _asked(evidence: Evidence) -> str:
+    """What to look for in the documents."""
+    return evidence.question if evidence.form is None else f"{evidence.question} {evidence.form.words}"
 
 
 def _packed_prompt(

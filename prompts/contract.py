@@ -10,7 +10,7 @@ from string import Formatter
 
 from fourcorners.errors import SettingsError
 
-VARIABLES = frozenset({"question", "context", "refusal"})
+VARIABLES = frozenset({"question", "context", "refusal", "schema"})
 _BORDER = "\n---\n"
 
 
@@ -24,7 +24,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A system text and a user text; the gaps that may stand in them are ``{question}``, ``{context}``, ``{refusal}``.
+    """A system text and a user text; the gaps that may stand in them are ``{question}``, ``{context}``,
+    ``{refusal}`` and, for structured answers, ``{schema}``.
 
     Raises SettingsError for other gaps, and where ``{question}`` or ``{context}`` has none.
     """
@@ -45,7 +46,7 @@ class Contract:
         for literal, name, _, _ in _parsed(getattr(self, part)):
             if literal:
                 segments.append(Segment(literal, trusted=True))
-            if name is not None and values[name]:
+            if name is not None and values.get(name):
                 segments.append(Segment(values[name], trusted=name == "refusal"))
         return segments
 

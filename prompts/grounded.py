@@ -8,10 +8,11 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.prompt_values import PromptValue, StringPromptValue
 from langchain_core.prompts import PromptTemplate
-from pydantic import PrivateAttr, ValidationError
+from pydantic import BaseModel, PrivateAttr, ValidationError
 
 from fourcorners.errors import InputError, SettingsError, shortened
 from fourcorners.grounding.evidence import Evidence, GroundingOptions, SourceDocument
+from fourcorners.grounding.fields import Form, form_of
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 
 ContextInput = str | list[str | Document]
@@ -29,7 +30,7 @@ class GroundedText(str):
     @classmethod
     def of(cls, evidence: Evidence, contract: Contract | None) -> GroundedText:
         """Render ``evidence``; with ``contract`` None the model may use the wording that suits it best."""
-        shown = contract or load_contract(default_contract_name(evidence.options))
+        shown = contract or load_contract(default_contract_name(evidence.options, evidence.form))
         blocks = [document.text for document in evidence.documents if document.text.strip()]
         values = prompt_values(evidence, blocks)
         text = cls("\n\n".join("".join(s.text for s in shown.fill(part, values)) for part in ("system", "user")))
@@ -58,6 +59,7 @@ class GroundedPromptTemplate(PromptTemplate):
     """Use ``grounded_prompt()`` to make one."""
 
     options: GroundingOptions
+    form: Any = None
     custom: bool = False
     system: str = ""
 
@@ -72,7 +74,7 @@ class GroundedPromptTemplate(PromptTemplate):
     def format_prompt(self, **kwargs: Any) -> PromptValue:
         """Raises InputError where question or context is missing or of another type."""
         variables = self._merge_partial_and_user_variables(**kwargs)
-        evidence = make_evidence(variables.get("question"), variables.get("context"), self.options)
+        evidence = make_evidence(variables.get("question"), variables.get("context"), self.options, self.form)
         contract = Contract(self.system, self.template) if self.custom else None
         return GroundedPromptValue.of(GroundedText.of(evidence, contract))
 
@@ -85,22 +87,31 @@ class GroundedPromptTemplate(PromptTemplate):
         return self.format_prompt(**kwargs).to_string()
 
 
-def grounded_prompt(template: str | None = None, *, system: str = "", **options: Any) -> GroundedPromptTemplate:
+def grounded_prompt(
+    template: str | None = None, *, system: str = "", schema: type[BaseModel] | None = None, **options: Any
+) -> GroundedPromptTemplate:
     """A prompt for ``{"question", "context"}`` whose answer is bound to the context.
 
     ``options`` are those of GroundingOptions (``span``, ``max_spans``, ``refusal``, ``threshold`` …). ``template``
-    replaces the wording shown to the model; it needs the gaps ``{question}`` and ``{context}``. Raises SettingsError.
+    replaces the wording shown to the model; it needs the gaps ``{question}`` and ``{context}``. With ``schema`` the
+    answer is JSON for that pydantic model. Raises SettingsError.
     """
     chosen = grounding_options(**options)
-    contract = Contract(system, template) if template is not None else load_contract(default_contract_name(chosen))
+    form = form_of(schema) if schema is not None else None
+    if form is not None and chosen.grounding != "verbatim":
+        raise SettingsError(f"a schema can't be filled in with grounding={chosen.grounding!r}: leave that out")
+    name = default_contract_name(chosen, form)
+    contract = Contract(system, template) if template is not None else load_contract(name)
+    fixed = {"refusal": chosen.refusal, "schema": form.description if form else ""}
     return GroundedPromptTemplate(
         template=contract.user,
         system=contract.system,
         custom=template is not None,
         options=chosen,
+        form=form,
         input_variables=["context", "question"],
         input_types={"context": ContextInput, "question": str},
-        partial_variables={"refusal": chosen.refusal} if "{refusal}" in contract.user else {},
+        partial_variables={name: value for name, value in fixed.items() if f"{{{name}}}" in contract.user},
     )
 
 
@@ -115,7 +126,7 @@ def grounding_options(**options: Any) -> GroundingOptions:
         raise SettingsError(f"{name}={shortened(first['input'])}: {first['msg']} (settings: {known})") from error
 
 
-def make_evidence(question: Any, context: Any, options: GroundingOptions) -> Evidence:
+def make_evidence(question: Any, context: Any, options: GroundingOptions, form: Form | None = None) -> Evidence:
     """Evidence from what a caller gave. Raises InputError naming the field and the value."""
     if not isinstance(question, str):
         raise InputError(f"question must be a text, not {type(question).__name__} {shortened(question)}")
@@ -123,21 +134,24 @@ def make_evidence(question: Any, context: Any, options: GroundingOptions) -> Evi
         raise InputError(f"question is empty ({question!r}): ask something")
     if len(question) > MAX_QUESTION_CHARS:
         raise InputError(f"question has {len(question)} characters, {MAX_QUESTION_CHARS} are allowed: shorten it")
-    evidence = Evidence(question, tuple(_documents(context)), options)
+    evidence = Evidence(question, tuple(_documents(context)), options, form)
     for name, text in (("question", question), *((f"document {d.id}", d.text) for d in evidence.documents)):
         _check_encodable(name, text)
     return evidence
 
 
-def default_contract_name(options: GroundingOptions) -> str:
+def default_contract_name(options: GroundingOptions, form: Form | None = None) -> str:
     """The prompt file for these options."""
+    if form is not None:
+        return "fields"
     return "plain" if options.grounding == "none" else f"verbatim_{options.span}"
 
 
 def prompt_values(evidence: Evidence, blocks: Sequence[str]) -> dict[str, str]:
     """The values for a contract's gaps; ``blocks`` are the documents' texts as shown."""
     context = "\n\n".join(blocks)
-    return {"question": evidence.question, "context": context, "refusal": evidence.options.refusal}
+    schema = evidence.form.description if evidence.form else ""
+    return {"question": evidence.question, "context": context, "refusal": evidence.options.refusal, "schema": schema}
 
 
 def segments_of(part: str, contract: Contract, evidence: Evidence, blocks: Sequence[str]) -> list[Segment]:

@@ -16,6 +16,7 @@ from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.llms import init_llm
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.models import reader_path
+from tests.llms.random_model import write_random_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,6 +74,17 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
 def bundled_llm() -> Iterator[LlamaCpp]:
     """The bundled reader, loaded once for all tests; close none but your own."""
     llm = init_llm("bundled")
+    assert isinstance(llm, LlamaCpp)
+    yield llm
+    llm.close()
+
+
+@pytest.fixture(scope="session")
+def random_llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCpp]:
+    """A model that has learnt nothing, and no prior beside it: what holds with it holds with any."""
+    path = tmp_path_factory.mktemp("models") / "random.gguf"
+    write_random_model(reader_path(), path, "")
+    llm = init_llm(f"llama_cpp:{path}")
     assert isinstance(llm, LlamaCpp)
     yield llm
     llm.close()
