@@ -53,7 +53,7 @@ class DocumentIndex:
 
     def __init__(self, file: Path) -> None:
         self._file, self._idle, self._closed = file, list[sqlite3.Connection](), False
-        self._owner = os.getpid()
+        self._owner, self._inode, self._inherited = os.getpid(), 0, list[sqlite3.Connection]()
         len(self)
 
     def search(self, question: str, k: int = 4) -> list[Document]:
@@ -102,8 +102,7 @@ class DocumentIndex:
         """One that nobody else uses meanwhile."""
         if self._closed:
             raise IndexFileError(f"the index {str(self._file)!r} was closed. Open it again.")
-        if self._owner != os.getpid():  # forked: SQLite's connections must not be taken along
-            self._idle, self._owner = [], os.getpid()
+        self._drop_stale()
         try:
             db = self._idle.pop()
         except IndexError:
@@ -116,7 +115,23 @@ class DocumentIndex:
         except BaseException:
             db.close()
             raise
-        self._idle.append(db)
+        if self._closed:
+            db.close()
+        else:
+            self._idle.append(db)
+
+    def _drop_stale(self) -> None:
+        """Connections of the process that forked this one, or to a file that another took the place of."""
+        if self._owner != os.getpid():
+            self._owner, self._inherited, self._idle = os.getpid(), self._idle, []  # to close them would disturb it
+        try:
+            inode = self._file.stat().st_ino
+        except OSError:
+            inode = 0
+        if inode != self._inode:
+            self._inode = inode
+            while self._idle:
+                self._idle.pop().close()
 
 
 class IndexRetriever(BaseRetriever):

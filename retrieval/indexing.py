@@ -95,8 +95,19 @@ class _Run:
         self._trusts_problems = store.made_by(
             version("fourcorners")
         )  # another version may read what the last could not
-        self._folder = store.folder(os.fsencode(os.path.realpath(top)), os.fsencode(top))
+        # Seen from the index, so that both may be moved together.
+        base = os.path.realpath(report.file.parent)
+        self._forget_folders(base)
+        self._folder = store.folder(os.fsencode(os.path.relpath(os.path.realpath(top), base)), os.fsencode(top))
         self._known = store.files(self._folder)
+
+    def _forget_folders(self, base: str) -> None:
+        for path, folder in self._store.folders().items():
+            place = Path(base, os.fsdecode(path))
+            if not place.is_dir():
+                self._report.n_removed += len(self._store.files(folder))
+                self._store.forget(folder)
+                self._warn(f"forgotten: the folder {printable(os.path.normpath(place))!r} is no longer there")
 
     def take(self, files: Sequence[str], progress: Callable[[str, int, int], object]) -> None:
         paths = {os.fsencode(os.path.relpath(file, self._top)): file for file in files}

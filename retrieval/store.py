@@ -177,8 +177,20 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO about VALUES ('version', ?)", (version,))
         return bool(last == (version,))
 
+    def folders(self) -> dict[bytes, int]:
+        """The ids of all folders, by path."""
+        with explained(self._file):
+            return dict(self._db.execute("SELECT path, id FROM folders").fetchall())
+
+    def forget(self, folder: int) -> None:
+        """A folder and all its files."""
+        with self.transaction():
+            for path in self.files(folder):
+                self.remove(folder, path)
+            self._db.execute("DELETE FROM folders WHERE id = ?", (folder,))
+
     def folder(self, path: bytes, name: bytes) -> int:
-        """The id of the folder at ``path``, which its files are called by ``name`` from now on."""
+        """The id of the folder at ``path``; ``name`` is what its files' sources begin with from now on."""
         with self.transaction():
             sql = "INSERT INTO folders (path, name) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET name = excluded.name"
             self._db.execute(sql, (path, name))

@@ -205,10 +205,20 @@ def test_an_index_that_vanishes_is_an_error_not_a_refusal(tmp_path: Path) -> Non
     put(tmp_path, a_txt="One text.")
     file = index_folder(tmp_path).file
     retriever = open_index(file).as_retriever()
-    retriever.index._idle.clear()
     file.unlink()
     with pytest.raises(IndexFileError, match="no index at"):
         retriever.invoke("text")
+
+
+def test_an_index_made_anew_is_read_anew(tmp_path: Path) -> None:
+    put(tmp_path, a_txt="The old text.")
+    file = index_folder(tmp_path).file
+    with open_index(file) as index:
+        assert [p.page_content for p in index.search("text")] == ["The old text."]
+        file.unlink()
+        put(tmp_path, a_txt="The new text.")
+        index_folder(tmp_path)
+        assert [p.page_content for p in index.search("text")] == ["The new text."]
 
 
 def test_wrong_settings(index: DocumentIndex, tmp_path: Path) -> None:

@@ -214,6 +214,25 @@ def test_several_folders_may_share_an_index(folder: Path, tmp_path: Path) -> Non
         assert opened.search("How high is the tower?", k=1)[0].metadata["source"] == str(other / "tower.md")
 
 
+def test_folder_and_index_may_be_moved_together_and_a_folder_that_is_gone_is_forgotten(
+    folder: Path, tmp_path: Path
+) -> None:
+    aged(folder)
+    run(folder)
+    folder.rename(tmp_path / "moved")
+    assert counts(run(tmp_path / "moved")) == (0, 5, 0, 0)
+    with open_index(tmp_path / "moved") as index:
+        assert index.search("boat", k=1)[0].metadata["source"] == str(tmp_path / "moved" / "boat.md")
+    shared, said = tmp_path / "shared.db", list[str]()
+    put(tmp_path / "other", tower_md="The tower is 90 metres high.")
+    run(tmp_path / "moved", shared)
+    (tmp_path / "moved").rename(tmp_path / "again")
+    assert counts(run(tmp_path / "other", shared, said.append)) == (1, 0, 5, 0)
+    assert said == [f"forgotten: the folder '{tmp_path}/moved' is no longer there"]
+    with open_index(shared) as index:
+        assert len(index) == 1
+
+
 # What is new, changed or gone
 
 
