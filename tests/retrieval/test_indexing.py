@@ -500,18 +500,19 @@ def test_a_sqlite_without_fts5_is_told(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.extras
+@pytest.mark.timeout(900)
 def test_ten_thousand_files_and_one_of_fifty_megabytes(tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     for number in range(10_000):
         put(folder, **{f"d{number % 100}__f{number}_txt": f"The number of this file is {number}. It is small."})
     sentence = "The quick brown fox number {} jumps over the lazy dog in the garden of the old house. "
-    put(folder, huge_txt="".join(sentence.format(n) + ("\n\n" if n % 9 == 0 else "") for n in range(580_000)))
+    put(folder, huge_txt="".join(sentence.format(n) + ("\n\n" if n % 9 == 0 else "") for n in range(590_000)))
     assert (folder / "huge.txt").stat().st_size > 50 * 2**20
     aged(folder)
     assert counts(run(folder)) == (10_001, 0, 0, 0)
     began = time.monotonic()
     assert counts(run(folder)) == (0, 10_001, 0, 0)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     with open_index(folder) as index:
         assert "is 7777." in index.search("Which file has the number 7777?", k=1)[0].page_content
         assert "number 123457 jumps" in index.search("Where does fox 123457 jump?", k=1)[0].page_content
