@@ -1,8 +1,8 @@
-"""The command line: ``fourcorners ask`` and ``fourcorners serve``.
+"""The command line: ``fourcorners ask``, ``fourcorners index`` and ``fourcorners serve``.
 
 The answer goes to standard output, everything else to standard error. Exit status: 0 answered, 3 refused, 2 bad usage
-or input that can't be used, 1 a fault, 130 interrupted. Nothing heavy is imported before a command needs it, and the
-model is loaded last, so that a slip in the arguments is told at once.
+or input that can't be used, 1 a fault, 4 indexed but for some files, 130 interrupted. Nothing heavy is imported before
+a command needs it, and the model is loaded last, so that a slip in the arguments is told at once.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fourcorners import __version__
+from fourcorners.cli_index import index_command
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
     from rich.console import Console
 
+    from fourcorners.retrieval import DocumentIndex
     from fourcorners.settings import ServerSettings
 
-ANSWERED, FAULT, BAD_USAGE, REFUSED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+ANSWERED, FAULT, BAD_USAGE, REFUSED, SKIPPED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 130, 141
 """Exit statuses; the last two are what a shell reports for a program ended by SIGINT and SIGPIPE."""
 
 app = typer.Typer(
@@ -76,6 +78,8 @@ fourcorners ask "How long is the warranty?" manual.md
 
 fourcorners ask "Who may cancel a booking?" policies/ notes.txt
 
+fourcorners index manuals/ && fourcorners ask "How long is the warranty?" --index manuals/
+
 pdftotext report.pdf - | fourcorners ask "What was the turnover?"
 
 fourcorners ask "Which year?" --context "It began in 1986." --span phrase
@@ -89,10 +93,13 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.", show_default=False)],
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Text and Markdown files, folders, or - for standard input.", show_default=False),
+        typer.Argument(help="Text, HTML, PDF and Word files, folders, or - for standard input.", show_default=False),
     ] = None,
     context: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Text to answer from; may be repeated.", show_default=False)
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(metavar="FILE", help="An index (or its folder) to search instead.", show_default=False)
     ] = None,
     llm: Annotated[
         str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), llama_cpp:PATH, …")
@@ -121,12 +128,12 @@ def ask(
         from fourcorners.prompts.grounded import grounded_prompt
         from fourcorners.settings import load_settings
 
-        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans)
+        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans, index=index)
         grounding: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
         grounding |= {"refusal": refusal} if refusal is not None else {}
         # The chain would check all this too, but only once its model is loaded.
         grounded_prompt(**grounding).format_prompt(question=question, context=context or [])
-        found = _read(paths or [], context or [])
+        found = _open(index, settings.index, paths or [], context or [])
         reply = _answer(question, found, settings, grounding, stream=not as_json)
         if as_json:
             _print_json(reply)
@@ -137,6 +144,9 @@ def ask(
     raise typer.Exit(_status_of(work))
 
 
+app.command("index")(index_command)
+
+
 @app.command()
 def serve(
     paths: Annotated[
@@ -144,6 +154,9 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
     port: Annotated[int | None, typer.Option(help="8000 by default; 0 picks a free one.")] = None,
+    index: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An index (or its folder) that /rag answers from.")
+    ] = None,
     llm: Annotated[str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), …")] = None,
     raw: Annotated[
         bool,
@@ -155,7 +168,7 @@ def serve(
     def work() -> int:
         from fourcorners.server import serve as run
 
-        run(host=host, port=port, llm=llm, raw=raw or None, paths=paths or [])
+        run(host=host, port=port, llm=llm, raw=raw or None, paths=paths or [], index=index)
         return ANSWERED
 
     raise typer.Exit(_status_of(work))
@@ -183,6 +196,18 @@ def _status_of(work: Callable[[], int]) -> int:
         return BAD_USAGE if isinstance(error, InputError) else FAULT
 
 
+def _open(
+    named: str | None, index: Path | None, paths: list[str], context: list[str]
+) -> list[Document] | DocumentIndex:
+    """The index, where one was ``named`` or is set and no text was given; else the text."""
+    from fourcorners.errors import SettingsError
+    from fourcorners.retrieval import open_index
+
+    if named is not None and (paths or context):
+        raise SettingsError(f"text and an index ({named!r}) are given: leave out one of them.")
+    return _read(paths, context) if index is None or paths or context else open_index(index)
+
+
 def _read(paths: list[str], context: list[str]) -> list[Document]:
     from fourcorners.errors import SourceError
     from fourcorners.retrieval import STDIN, load_passages, passages_of
@@ -198,7 +223,12 @@ def _read(paths: list[str], context: list[str]) -> list[Document]:
 
 
 def _answer(
-    question: str, passages: list[Document], settings: ServerSettings, grounding: dict[str, Any], *, stream: bool
+    question: str,
+    passages: list[Document] | DocumentIndex,
+    settings: ServerSettings,
+    grounding: dict[str, Any],
+    *,
+    stream: bool,
 ) -> dict[str, Any]:
     """The whole reply; with ``stream`` its answer is printed as it comes."""
     with _stderr().status("Reading …") as spinner:  # nothing where there is no terminal
@@ -206,7 +236,8 @@ def _answer(
         from fourcorners.llms import init_llm
         from fourcorners.retrieval import bm25_retriever
 
-        retriever = bm25_retriever(passages, k=settings.passages)
+        k = settings.passages
+        retriever = bm25_retriever(passages, k) if isinstance(passages, list) else passages.as_retriever(k)
         chain = rag_chain(retriever, init_llm(settings.llm, **settings.loading), **grounding)
         reply: Any = None
         last = "\n"
@@ -225,7 +256,8 @@ def _answer(
 
 def _print_sources(reply: Mapping[str, Any], n_passages: int) -> None:
     for citation in _citations(reply):
-        _tell(f'{citation["source"]}:{citation["line"]}: "{citation["quote"]}"', "cyan")
+        place = citation.get("page") or citation.get("paragraph") or citation["line"]
+        _tell(f'{citation["source"]}:{place}: "{citation["quote"]}"', "cyan")
     n_read = len(reply["context"])
     if reply["refused"]:
         more = f" ({n_read} of {n_passages} passages; --passages K reads more)" if n_read < n_passages else ""
@@ -235,11 +267,11 @@ def _print_sources(reply: Mapping[str, Any], n_passages: int) -> None:
 
 
 def _citations(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The reply's citations, each with the file and the line on which it begins."""
-    from fourcorners.retrieval import line_of
+    """The reply's citations, each with the file and the place in it where it begins."""
+    from fourcorners.retrieval import place_of
 
     pairs = [(citation, reply["context"][citation["index"]]) for citation in reply["citations"]]
-    return [{**c, "source": passage.metadata["source"], "line": line_of(passage, c["start"])} for c, passage in pairs]
+    return [{**c, "source": passage.metadata["source"], **place_of(passage, c["start"])} for c, passage in pairs]
 
 
 def _print_json(reply: Mapping[str, Any]) -> None:

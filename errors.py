@@ -3,7 +3,8 @@
 FourCornersError                  the root: catch it to catch all of them
 ├── InputError (ValueError)       the caller's input can't be used: wrong type, unknown setting, too long a question
 │   ├── SettingsError             an unknown model spec, an unknown setting or a value out of range
-│   └── SourceError               a document file that is missing, empty, binary or not in a readable encoding
+│   ├── SourceError               a document file that is missing, empty, binary or not in a readable encoding
+│   └── IndexFileError            an index that is missing, damaged, of another format, or being written by another
 ├── ModelLoadError                a model file that is missing, truncated, or not a GGUF
 ├── ContextOverflow               the prompt does not fit in the model's window
 ├── AnswerFormatError             an LLM that can't be held to JSON answered something else: may be retried
@@ -43,6 +44,10 @@ class SourceError(InputError):
     """A document file can't be used as text."""
 
 
+class IndexFileError(InputError):
+    """An index file can't be used."""
+
+
 class ModelLoadError(FourCornersError, ModelNotFoundError):
     """A model file can't be loaded."""
 
@@ -79,6 +84,7 @@ __all__ = [
     "EngineError",
     "EngineTimeout",
     "FourCornersError",
+    "IndexFileError",
     "InputError",
     "ModelError",
     "ModelLoadError",

@@ -67,7 +67,7 @@ def create_app(
     """The app. Its chain routes appear when it starts, because only then the model is there.
 
     Without ``llm`` the one that the settings name is loaded at the start and closed at the end; an ``llm`` passed in
-    stays the caller's to close. ``/rag`` answers from ``retriever``, else ``documents``, else the settings' paths.
+    stays the caller's to close. ``/rag`` answers from ``retriever``, ``documents``, or the settings' paths or index.
     Raises SettingsError where the settings want raw completions and ``llm`` has none.
     """
     chosen = settings or load_settings()
@@ -109,12 +109,13 @@ def serve(
     port: int | None = None,
     llm: str | None = None,
     raw: bool | None = None,
+    index: Path | None = None,
 ) -> None:
     """Serve until interrupted. What is not given comes from the settings; the log goes to standard error.
 
     Raises a :class:`FourCornersError` before it listens when the documents or the model can't be used.
     """
-    settings = load_settings(paths=tuple(paths) or None, host=host, port=port, llm=llm, raw=raw)
+    settings = load_settings(paths=tuple(paths) or None, index=index, host=host, port=port, llm=llm, raw=raw)
     retriever = _retriever(None, settings)
     model = init_llm(settings.llm, **settings.loading)
     if threading.current_thread() is threading.main_thread():
@@ -131,10 +132,11 @@ def serve(
 
 def _retriever(documents: Sequence[Document] | None, settings: ServerSettings) -> BaseRetriever:
     # Late: langchain-community takes a second to import.
-    from fourcorners.retrieval import bm25_retriever, load_passages
+    from fourcorners.retrieval import bm25_retriever, retriever_for
 
-    passages = load_passages(settings.paths) if documents is None and settings.paths else list(documents or ())
-    return bm25_retriever(passages, k=settings.passages)
+    if documents is not None:
+        return bm25_retriever(documents, k=settings.passages)
+    return retriever_for(settings.paths, settings.index, settings.passages)
 
 
 def _chain_routes(llm: Llm, retriever: Runnable[str, Any], settings: ServerSettings) -> APIRouter:

@@ -45,6 +45,7 @@ class ServerSettings(BaseSettings):
     paths: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="text files and folders that /rag answers from; in the environment separated as in PATH"
     )
+    index: Path | None = Field(None, description="an index, or its folder, that /rag answers from instead of paths")
     passages: int = Field(4, ge=1, le=100, description="how many passages /rag reads for one question")
     span: Literal["sentence", "phrase"] = Field("sentence", description="what an answer is made of")
     max_spans: int = Field(1, ge=1, le=20, description="how many spans an answer may have")

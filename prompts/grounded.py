@@ -173,7 +173,8 @@ def _document(item: Any, number: int) -> SourceDocument:
     if isinstance(item, str):
         return SourceDocument(str(number), item)
     if isinstance(item, Document):
-        return SourceDocument(_document_id(item.id, item.metadata, number), item.page_content, item.metadata)
+        metadata = item.metadata or {}  # a subclass, or one made without validation, may have None
+        return SourceDocument(_document_id(item.id, metadata, number), item.page_content, metadata)
     if isinstance(item, Mapping) and isinstance(item.get("page_content"), str):
         metadata = item.get("metadata") or {}
         if not isinstance(metadata, Mapping):

@@ -11,11 +11,9 @@ from typing import BinaryIO
 from langchain_core.documents import Document
 
 from fourcorners.errors import SourceError
-from fourcorners.retrieval.passages import passages_of
-from fourcorners.retrieval.reading import STDIN, read_text
-
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst")
-"""What is read in a folder; a file that is named itself may have any name."""
+from fourcorners.retrieval.folders import files_below
+from fourcorners.retrieval.formats import SUFFIXES, Extract, passages_in
+from fourcorners.retrieval.reading import STDIN, read_bytes
 
 _warn = logging.getLogger(__name__).warning
 
@@ -35,7 +33,10 @@ def load_passages(
             file = source if source == STDIN else os.path.realpath(source)
             try:
                 if file not in read:
-                    passages.extend(passages_of(read_text(source, stdin), source))
+                    extract = read_passages(source, stdin)
+                    passages.extend(extract.passages)
+                    if extract.missed:
+                        warn(extract.missed)
                 read.add(file)
                 usable = True
             except SourceError as error:
@@ -43,26 +44,18 @@ def load_passages(
                     raise
                 warn(f"skipped: {error}")
         if not usable:
-            raise SourceError(f"no text to read in folder {path!r} ({', '.join(TEXT_SUFFIXES)}). Name other files.")
+            raise SourceError(f"no text to read in folder {path!r} ({', '.join(SUFFIXES)}). Name other files.")
     return passages
 
 
+def read_passages(path: str, stdin: BinaryIO | None = None) -> Extract:
+    """The passages of one file. Raises SourceError with the reason and a remedy."""
+    return passages_in(read_bytes(path, stdin), path)
+
+
 def _sources(path: str, warn: Callable[[str], object]) -> Iterator[str]:
-    """``path`` itself, or the text files below the folder ``path``: sorted, files before subfolders."""
+    """``path`` itself, or what can be read below the folder ``path``."""
     if path == STDIN or not Path(path).is_dir():
         yield path
-        return
-    hidden, other = list[str](), list[str]()
-    for parent, folders, names in os.walk(path, onerror=lambda error: warn(f"skipped: {error}")):
-        hidden += [str(Path(parent, name)) for name in (*folders, *names) if name.startswith(".")]
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            file = Path(parent, name)
-            if name.lower().endswith(TEXT_SUFFIXES) and file.is_file():
-                yield str(file)
-            else:
-                other.append(str(file))
-    for skipped, reason in ((hidden, "hidden"), (other, "not text by name; to have one read, name it")):
-        if skipped:
-            more = f" and {len(skipped) - 4} more" if len(skipped) > 4 else ""
-            warn(f"skipped: {', '.join(sorted(skipped)[:4])}{more} ({reason})")
+    else:
+        yield from files_below(path, warn, warn)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 import regex
 from langchain_core.documents import Document
@@ -14,6 +15,8 @@ PASSAGE_CHARS = 1_200
 """Consecutive paragraphs share a passage up to this length."""
 MAX_PARAGRAPH_CHARS = 4_000
 """A longer paragraph is cut, between its lines or sentences."""
+PARAGRAPH_GAP = "\n\n"
+"""What parts the paragraphs of a Word file in its extracted text, and nothing else in it."""
 _LINE = regex.compile(r"[^\r\n]+")
 _LINE_BREAK = regex.compile(r"\r\n|\r|\n")
 _MARKDOWN_HEADING = regex.compile(r"[ ]{0,3}#{1,6}[ \t]")
@@ -21,20 +24,40 @@ _UNDERLINED = regex.compile(r"[^\r\n]+(?:\r\n|\r|\n)[ \t]*([=\-~^\"*+#`])\1{2,}"
 _TITLE = regex.compile(r"(?!\s*(?:[\-*+•>|]|\d+[.)]\s))[^\r\n]{1,80}(?<![.!?:;,|])")
 
 
-def passages_of(text: str, source: str) -> list[Document]:
-    """The passages of one text, in order: whole paragraphs, short ones together, a heading with what follows it."""
+def passages_of(text: str, source: str, page: int | None = None) -> list[Document]:
+    """The passages of one text, in order: whole paragraphs, short ones together, a heading with what follows it.
+
+    With ``page`` the text is that of one page, from 1, of ``source``.
+    """
     found, line, counted = list[Document](), 1, 0
     for start, end in _packed(_section_parts(text)):
         line += len(_LINE_BREAK.findall(text, counted, start))
         counted = start
-        metadata = {"source": source, "start": start, "line": line}
-        found.append(Document(page_content=text[start:end], metadata=metadata, id=f"{source}#{start}"))
+        metadata = {"source": source, "start": start, "line": line} | ({} if page is None else {"page": page})
+        found.append(Document(page_content=text[start:end], metadata=metadata, id=passage_id(metadata)))
     return found
+
+
+def passage_id(metadata: Mapping[str, Any]) -> str:
+    """The id of the passage with these metadata, unlike that of any other of the same files."""
+    page = f"page={metadata['page']}," if "page" in metadata else ""
+    return f"{metadata['source']}#{page}{metadata['start']}"
 
 
 def line_of(passage: Document, offset: int) -> int:
     """The line of the file on which character ``offset`` of ``passage`` stands, from 1."""
     return int(passage.metadata.get("line", 1)) + len(_LINE_BREAK.findall(passage.page_content, 0, offset))
+
+
+def place_of(passage: Document, offset: int) -> dict[str, int]:
+    """Where in its file a character of ``passage`` stands: its line, and the page or paragraph where there are such."""
+    place = {"line": line_of(passage, offset)}
+    if "page" in passage.metadata:
+        place["page"] = int(passage.metadata["page"])
+    if "paragraph" in passage.metadata:
+        gaps = passage.page_content.count(PARAGRAPH_GAP, 0, offset)
+        place["paragraph"] = int(passage.metadata["paragraph"]) + gaps
+    return place
 
 
 def _section_parts(text: str) -> Iterator[Offsets]:

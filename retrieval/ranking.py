@@ -12,7 +12,8 @@ from langchain_core.retrievers import BaseRetriever
 
 from fourcorners.errors import SettingsError
 from fourcorners.grounding.segmentation import headings
-from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
+from fourcorners.grounding.words import folded_words, function_words, guess_language
+from fourcorners.retrieval.terms import DEFAULT_LANGUAGE, terms_of
 
 MAX_QUERY_TERMS = 256
 
@@ -22,18 +23,16 @@ def bm25_retriever(passages: Sequence[Document], k: int = 4) -> BaseRetriever:
 
     The name of a passage's file, and the title and heading above it, count as words of the passage.
     """
-    if k < 1:
-        raise SettingsError(f"k, the number of passages to read, must be at least 1, not {k!r}.")
+    check_k(k)
     with warnings.catch_warnings():  # langchain-community announces at import that it is no longer maintained
         warnings.filterwarnings("ignore", message=".*langchain-community.* is being sunset")
         from langchain_community.retrievers import BM25Retriever
 
-    indexed = [folded_words(text) for text in _with_titles(passages)]
-    all_words = [word for words in indexed for word in words]
-    language = guess_language(all_words[:: 1 + len(all_words) // 400]) or "english"
+    indexed = [folded_words(text) for text in with_titles(passages)]
+    language = language_of([word for words in indexed for word in words]) or DEFAULT_LANGUAGE
 
     def terms(words: Iterable[str]) -> list[str]:
-        stems = [stem(word, language) for word in words]
+        stems = terms_of(words, language)
         return [term for term in stems if term not in function_words(language)] or stems
 
     def query_terms(question: str) -> list[str]:
@@ -43,7 +42,19 @@ def bm25_retriever(passages: Sequence[Document], k: int = 4) -> BaseRetriever:
     return BM25Retriever(vectorizer=ranking, docs=list(passages), k=k, preprocess_func=query_terms)
 
 
-def _with_titles(passages: Sequence[Document]) -> Iterator[str]:
+def check_k(k: int) -> None:
+    """Raises SettingsError where ``k`` passages can't be read."""
+    if k < 1:
+        raise SettingsError(f"k, the number of passages to read, must be at least 1, not {k!r}.")
+
+
+def language_of(words: Sequence[str]) -> str | None:
+    """The language (a Snowball name) of ``words`` (folded), by a sample from all over them; None where unclear."""
+    return guess_language(list(words[:: 1 + len(words) // 400]))
+
+
+def with_titles(passages: Iterable[Document]) -> Iterator[str]:
+    """Each passage with the name of its file, the title of its file and the heading above it in front."""
     source = title = heading = ""
     for passage in passages:
         if passage.metadata.get("source", "") != source:

@@ -204,7 +204,7 @@ def test_a_reader_that_goes_away_is_no_fault(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 
 
-@pytest.mark.parametrize("moment", ["fourcorners.retrieval.loading.read_text", "fourcorners.cli._write"])
+@pytest.mark.parametrize("moment", ["fourcorners.retrieval.loading.read_passages", "fourcorners.cli._write"])
 def test_an_interrupt_is_quiet(folder: Path, moment: str) -> None:
     """While it reads, and while the engine's thread is at work."""
     module, _, name = moment.rpartition(".")

@@ -110,7 +110,7 @@ def test_encodings_with_a_mark_are_read_and_newlines_kept(tmp_path: Path, encodi
         (b"\xef\xbb\xbf \r\n\t", "is empty. Give a file"),
         (b"abc\0def", r"is binary \(NUL byte at offset 3\).*iconv -f utf-16le"),
         (b"\x01\x02\x03\x04 ab", r"is binary \(4 of 7 bytes are controls\)"),
-        (b"%PDF-1.7\n", "is a PDF; turn it into text first, e.g. with pdftotext"),
+        (b"%PDF-1.7\n", "is not a PDF that can be read"),
         (b"PK\x03\x04rest", "is a zip archive or an office document"),
         (LATIN1, r"is not valid UTF-8 \(byte 0xE9 at offset 7\).*iconv -f latin1 -t utf-8 .*odd > converted.txt"),
         ("ab".encode("utf-16") + b"\xff", r"is not valid UTF-16-LE \(byte 0xFF at offset 6\)"),

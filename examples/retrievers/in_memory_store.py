@@ -1,0 +1,10 @@
+"""LangChain's vector store in memory.  pip install 'fourcorners[retrievers]'"""
+
+from langchain_core.vectorstores import InMemoryVectorStore
+from lsa import LsaEmbeddings
+from showing import passages, show
+
+if __name__ == "__main__":
+    documents = passages()
+    embeddings = LsaEmbeddings([document.page_content for document in documents])
+    show(InMemoryVectorStore.from_documents(documents, embeddings).as_retriever(search_kwargs={"k": 4}))
