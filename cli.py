@@ -181,7 +181,7 @@ def serve_mcp(
         int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
     ] = None,
 ) -> None:
-    """Offer files and folders to agents as an MCP server on standard input and output, until the input ends.
+    r"""Offer files and folders to agents as an MCP server on standard input and output, until the input ends.
 
     Needs the extra: pip install 'fourcorners\[mcp]'. Standard output carries the protocol and nothing else.
     """
