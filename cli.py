@@ -1,4 +1,4 @@
-"""The command line: ``fourcorners ask``, ``fourcorners index`` and ``fourcorners serve``.
+"""The command line: ``fourcorners ask``, ``index``, ``serve`` and ``mcp``.
 
 The answer goes to standard output, everything else to standard error. Exit status: 0 answered, 3 refused, 2 bad usage
 or input that can't be used, 1 a fault, 4 indexed but for some files, 130 interrupted. Nothing heavy is imported before
@@ -174,6 +174,57 @@ def serve(
     raise typer.Exit(_status_of(work))
 
 
+@app.command("mcp")
+def serve_mcp(
+    paths: Annotated[list[str], typer.Argument(help="Text and Markdown files, and folders.", show_default=False)],
+    llm: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), llama_cpp:PATH, …")
+    ] = None,
+    span: Annotated[Span | None, typer.Option(help="Whole sentences (the default) or one short phrase.")] = None,
+    max_spans: Annotated[
+        int | None, typer.Option(metavar="N", help="How many of them an answer may have, 1 (the default) to 20.")
+    ] = None,
+    refusal: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to say when the answer is not in the text.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
+    ] = None,
+) -> None:
+    r"""Offer files and folders to agents as an MCP server on standard input and output, until the input ends.
+
+    Needs the extra: pip install 'fourcorners\[mcp]'. Standard output carries the protocol and nothing else.
+    """
+
+    def work() -> int:
+        from fourcorners.errors import SourceError
+        from fourcorners.mcp_server import protocol_only
+        from fourcorners.mcp_server import serve as run
+        from fourcorners.prompts.grounded import grounded_prompt
+        from fourcorners.retrieval import STDIN, load_passages
+        from fourcorners.settings import load_settings
+
+        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans)
+        grounding: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
+        grounding |= {"refusal": refusal} if refusal is not None else {}
+        grounded_prompt(**grounding)  # checked before the model is loaded
+        if STDIN in paths:
+            raise SourceError("standard input can't be read as a document here: it carries the protocol. Name files.")
+        with protocol_only() as wire:
+            from fourcorners.llms import init_llm
+            from fourcorners.retrieval import bm25_retriever
+
+            found = load_passages(paths, warn=_tell)
+            retriever = bm25_retriever(found, k=settings.passages)
+            run(wire, retriever, init_llm(settings.llm, **settings.loading), found, **grounding)
+        return ANSWERED
+
+    raise typer.Exit(_status_of(work))
+
+
 def _status_of(work: Callable[[], int]) -> int:
     """The exit status of ``work``; what went wrong is told in one line."""
     # Taken out of the environment because the settings refuse names with their prefix that are no settings.
@@ -277,7 +328,8 @@ def _citations(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _print_json(reply: Mapping[str, Any]) -> None:
     is_utf8 = sys.stdout.encoding.lower() == "utf-8"
     plain = _plain({**reply, "citations": _citations(reply)})
-    print(json.dumps(plain, ensure_ascii=not is_utf8, default=str), flush=True)
+    text = json.dumps(plain, ensure_ascii=not is_utf8, default=str)
+    print(text.translate(_VISIBLE_JSON) if sys.stdout.isatty() else text, flush=True)
 
 
 def _plain(value: Any) -> Any:
@@ -310,5 +362,14 @@ def _stderr() -> Console:
     return Console(stderr=True)
 
 
-_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"}
+_CONTROLS = [*range(9), *range(11, 13), *range(14, 32), *range(127, 160)]
+_INVISIBLE = [*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)]
+"""Marks that turn the direction of the text around them, and letters that nobody sees."""
+_VISIBLE = (
+    {code: f"\\x{code:02x}" for code in _CONTROLS}
+    | {code: f"\\u{{{code:x}}}" for code in _INVISIBLE}
+    | {ord("\r"): " "}  # it would let a text write over the beginning of its line
+)
 """A document may hold escape sequences; a terminal must not obey them."""
+_VISIBLE_JSON = {127: r"\u007f"} | {code: json.dumps(chr(code))[1:-1] for code in _VISIBLE if code > 127}
+"""The same for JSON, which reads as before."""

@@ -21,8 +21,9 @@ from fourcorners.grounding.decoding import (
 )
 from fourcorners.grounding.evidence import Citation, Evidence
 from fourcorners.grounding.grammar import Constraint, phrase_grammar
+from fourcorners.grounding.lookalike import begins_like
 from fourcorners.grounding.prior import PriorScores
-from fourcorners.grounding.tracker import SpanTracker, word_starts
+from fourcorners.grounding.tracker import SpanTracker, Start, word_starts
 
 MAX_PHRASE_TOKENS = 48
 """A longer phrase ends at its next word."""
@@ -55,7 +56,8 @@ class _PhraseDecoder:
         usable = set(self._texts)
         places = [index for index, sentence in enumerate(evidence.sentences) if sentence.text in usable]
         weighted = [rules.prior_weight * prior.sentences[index] for index in places]
-        self._starts = word_starts([evidence.sentences[index] for index in places], weighted, self._can_spell)
+        starts = word_starts([evidence.sentences[index] for index in places], weighted, self._can_spell)
+        self._starts = [start for start in starts if not _reads_like_refusal(start, evidence.options.refusal)]
         self._refusal_prior = rules.prior_weight * prior.refusal
         self._chance = np.random.default_rng(rules.seed)
         self._said: list[str] = [evidence.options.refusal]
@@ -183,3 +185,8 @@ class _PhraseDecoder:
     def _constraint(self, lead: str, refusal: str) -> Constraint:
         grammar = phrase_grammar(self._texts, refusal=refusal, prefix=lead)
         return Constraint(self._tokens.constraint_tokenizer, grammar)
+
+
+def _reads_like_refusal(start: Start, refusal: str) -> bool:
+    """Whether what stands there could be taken for the refusal; a disguise of more than 2,000 bytes is none."""
+    return begins_like(start.data[start.offset : start.offset + 2_000].decode(errors="ignore"), refusal)

@@ -13,6 +13,7 @@ from fourcorners.grounding.branches import Branch, BranchSearch
 from fourcorners.grounding.decoding import SEPARATOR, Evaluate, Outcome, Piece, Policy, Rules, Tokens
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.grammar import Constraint, sentence_grammar
+from fourcorners.grounding.lookalike import reads_like
 from fourcorners.grounding.prior import PriorScores
 
 STOP_MARGIN = 1.5
@@ -118,8 +119,9 @@ def _search(
 
 def _candidates(evidence: Evidence, shown: Sequence[int], prior: PriorScores, prior_weight: float) -> list[_Candidate]:
     """Distinct texts among ``shown``, with all their places. One that reads like the refusal can't be told from it."""
-    where: dict[str, list[int]] = {evidence.sentences[index].text: [] for index in shown}
-    where.pop(evidence.options.refusal, None)
+    refusal = evidence.options.refusal
+    texts = (evidence.sentences[index].text for index in shown)
+    where: dict[str, list[int]] = {text: [] for text in texts if not reads_like(text, refusal)}
     for index, sentence in enumerate(evidence.sentences):
         if sentence.text in where:
             where[sentence.text].append(index)

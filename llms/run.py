@@ -299,7 +299,11 @@ def _packed_prompt(
             f"the question and the prompt take {bare} of the window's {window} tokens and leave no room for the "
             f"context: shorten the question ({len(evidence.question)} characters)"
         )
-    packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), budget, profile.max_sentences)
+
+    def count(text: str) -> int:
+        return len(vocabulary.plain(chat_format.as_data(text)))
+
+    packed = pack(evidence, prior, count, budget, profile.max_sentences)
     return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
 
 
@@ -312,7 +316,7 @@ def _whole_prompt(text: GroundedText, vocabulary: Vocabulary, chat_format: ChatF
 
 def _segments(contract: Contract, evidence: Evidence, blocks: Sequence[str], chat_format: ChatFormat) -> list[Segment]:
     parts = (segments_of(part, contract, evidence, blocks) for part in ("system", "user"))
-    return chat_format.wrap(*parts)
+    return chat_format.wrap(*map(chat_format.guarded, parts))
 
 
 def _as_program(policy: Policy) -> Program:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import regex
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fourcorners.prompts.contract import Segment
 
 _SYSTEM_MARK, _USER_MARK = "\x01system\x01", "\x01user\x01"
+_MARKERS = regex.compile(r"<<[^<>\n]+>>|<[^<>\n]+>|\[[^\[\]\n]+\]|##+ ?[^\n#]+|[\p{L}]+:(?=\s*\Z)")
+"""What in the text around a turn a model may take for its border: <…>, […], ### … and a role with its colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,18 @@ class ChatFormat:
             return [_marker(self.before_user), *system, *gap, *user, _marker(self.before_answer)]
         markers = (_marker(self.before_system), _marker(self.before_user), _marker(self.before_answer))
         return [markers[0], *system, markers[1], *user, markers[2]]
+
+    def as_data(self, text: str) -> str:
+        """``text`` as the model is shown it: a space in everything that reads like a marker of this format.
+
+        Not every marker is a control token: to the vocabulary of Llama 2 ``[/INST]`` is text like any other.
+        """
+        pattern = _marker_pattern(self.before_system, self.before_user, self.before_answer)
+        return pattern.sub(lambda match: f"{match[0][:-1]} {match[0][-1]}", text) if pattern else text
+
+    def guarded(self, segments: Sequence[Segment]) -> list[Segment]:
+        """``segments`` with the untrusted ones as data."""
+        return [s if s.trusted else Segment(self.as_data(s.text), trusted=False) for s in segments]
 
 
 CHATML = ChatFormat(
@@ -84,6 +100,12 @@ def _from_template(template: str, metadata: Mapping[str, str]) -> ChatFormat | N
 
 def _refuse(message: str) -> None:
     raise ValueError(message)
+
+
+@cache
+def _marker_pattern(*around: str) -> regex.Pattern[str] | None:
+    found = {match[0].strip() for text in around for match in _MARKERS.finditer(text)}
+    return regex.compile("|".join(map(regex.escape, sorted(found, key=len, reverse=True)))) if found else None
 
 
 def _marker(text: str) -> Segment:
