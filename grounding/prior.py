@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fourcorners.grounding.answer_type import answer_type, holds
 from fourcorners.grounding.evidence import Sentence
-from fourcorners.grounding.words import folded_words, function_words, guess_language, stem, word_families
+from fourcorners.grounding.words import alike, folded_words, function_words, guess_language, stem, word_families
 
 SENTENCE_FEATURES = ("overlap", "above", "near", "topic", "type", "matched", "best", "function")
 SENTENCE_WEIGHTS = np.array([1.25, 0.43, 0.55, 0.43, 0.72, 2.19, 0.84, 0.55])
@@ -124,7 +124,7 @@ def _term_matches(asked: list[str], stems: list[set[str]], language: str) -> tup
     credit = np.zeros((len(stems), len(terms)))
     for column, term in enumerate(terms):
         variants = dict.fromkeys(families.get(term, ()), FAMILY_CREDIT)
-        variants |= {other: PREFIX_CREDIT for other in by_prefix[term[:4]] if _alike(term, other)}
+        variants |= {other: PREFIX_CREDIT for other in by_prefix[term[:4]] if alike(term, other)}
         variants[term] = 1.0
         present = {other: value for other, value in variants.items() if other in frequency}
         for row, sentence in enumerate(stems):
@@ -139,13 +139,6 @@ def _term_matches(asked: list[str], stems: list[set[str]], language: str) -> tup
 
 def _idf(frequency: int, n_sentences: int) -> float:
     return math.log(1 + (n_sentences + 1) / (frequency + 0.5))
-
-
-def _alike(term: str, other: str) -> bool:
-    if len(term) < 5 or len(other) < 4 or term == other:
-        return False
-    shared = next((i for i, (a, b) in enumerate(zip(term, other, strict=False)) if a != b), min(len(term), len(other)))
-    return shared >= max(4, 0.7 * max(len(term), len(other)))
 
 
 def _with_context(credit: Floats, sentences: Sequence[Sentence], *, above: bool) -> Floats:
