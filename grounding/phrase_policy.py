@@ -17,10 +17,11 @@ from fourcorners.grounding.decoding import (
     Rules,
     Scores,
     Tokens,
+    log_mass,
     log_softmax,
 )
 from fourcorners.grounding.disagreement import disagreements, sentence_at, with_contradictions
-from fourcorners.grounding.evidence import Citation, Evidence, Span
+from fourcorners.grounding.evidence import Citation, Evidence, Sentence, Span
 from fourcorners.grounding.grammar import Constraint, phrase_grammar
 from fourcorners.grounding.prior import PriorScores
 from fourcorners.grounding.quoted_places import quoted_places, snapped
@@ -54,10 +55,15 @@ class _PhraseDecoder:
     ) -> None:
         self._evidence, self._prior, self._tokens, self._rules = evidence, prior, tokens, rules
         self._texts = list(dict.fromkeys(evidence.sentences[index].text for index in shown))
-        usable = set(self._texts)
-        places = [index for index, sentence in enumerate(evidence.sentences) if sentence.text in usable]
-        weighted = [rules.prior_weight * prior.sentences[index] for index in places]
-        self._starts = word_starts([evidence.sentences[index] for index in places], weighted, self._can_spell)
+        masses: dict[str, list[float]] = {text: [] for text in self._texts}
+        first: dict[str, Sentence] = {}
+        for sentence, score in zip(evidence.sentences, prior.sentences, strict=True):
+            if sentence.text in masses:
+                first.setdefault(sentence.text, sentence)
+                masses[sentence.text].append(rules.prior_weight * float(score))
+        # One place stands for all of the same text, with the mass of all; the citation looks the others up.
+        weighted = [log_mass(np.array(masses[text])) for text in first]
+        self._starts = word_starts(list(first.values()), weighted, self._can_spell)
         self._refusal_prior = rules.prior_weight * prior.refusal
         self._chance = np.random.default_rng(rules.seed)
         self._said: list[str] = [evidence.options.refusal]

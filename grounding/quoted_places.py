@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fourcorners.grounding.evidence import Evidence, Sentence, Span
+from fourcorners.grounding.evidence import Evidence, Span
 from fourcorners.grounding.prior import PriorScores
 from fourcorners.grounding.segmentation import chunks
 
@@ -17,12 +17,15 @@ def quoted_places(evidence: Evidence, prior: PriorScores, quote: str, known: Ite
 
     ``known`` are places that the decoder went through: their best sentence is what the others are measured by.
     """
-    found = [
-        (span, float(prior.sentences[index]))
-        for index, sentence in enumerate(evidence.sentences)
-        if quote in sentence.text
-        for span in _in_sentence(sentence, quote)
-    ]
+    offsets: dict[str, list[int]] = {}
+    found: list[tuple[Span, float]] = []
+    for sentence, score in zip(evidence.sentences, prior.sentences, strict=True):
+        if quote not in sentence.text:
+            continue
+        if sentence.text not in offsets:
+            offsets[sentence.text] = list(_offsets(sentence.text, quote))
+        for start in (sentence.start + offset for offset in offsets[sentence.text]):
+            found.append((Span(sentence.document, start, start + len(quote)), float(score)))
     through = set(known)
     best = max((score for span, score in found if span in through), default=None)
     if best is None:
@@ -41,11 +44,11 @@ def snapped(text: str, start: int, end: int) -> tuple[int, int]:
     )
 
 
-def _in_sentence(sentence: Sentence, quote: str) -> Iterator[Span]:
-    borders = chunks(sentence.text)
+def _offsets(text: str, quote: str) -> Iterator[int]:
+    borders = chunks(text)
     starts, ends = {start for start, _ in borders}, {end for _, end in borders}
-    at = sentence.text.find(quote)
+    at = text.find(quote)
     while at >= 0:
         if at in starts and at + len(quote) in ends:
-            yield Span(sentence.document, sentence.start + at, sentence.start + at + len(quote))
-        at = sentence.text.find(quote, at + 1)
+            yield at
+        at = text.find(quote, at + 1)

@@ -176,9 +176,8 @@ def _value(text: str, match: regex.Match[str]) -> Value | None:
     if match["dmy"] or match["mdy"]:
         name = match.captures("month")[0]
         month = MONTHS.get(fold(name), 0) if name[0].isupper() else 0
-        year = next((int(one) for one in match.captures("year")), None)
-        day = next((int(one) for one in match.captures("day")), None)
-        return _date(start, end, year, month, day) if month else _number_at(text, start)
+        years, days = ([*map(int, match.captures(part)), None] for part in ("year", "day"))
+        return _date(start, end, years[0], month, days[0]) if month else _number_at(text, start)
     if match["clock"]:
         return _clock(match)
     if match["number"]:

@@ -13,13 +13,13 @@ from fourcorners.llms.counting import token_counter
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.models import reader_path
 from tests.llms.random_model import write_random_model
-from tests.support import YEAR, Recorder, check_answer, evidence_of
+from tests.support import YEAR, Recorder, evidence_of
 
 pytestmark = pytest.mark.timeout(100)
 FACT = "The best year ever is 1986"
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 HOUSES = [
-    f"House number {n} was built of brick. Its door is green. Nobody has lived in it for years." for n in range(400)
+    f"House number {n} was built of brick. Door {n} is green. For {n} years nobody lived there." for n in range(400)
 ]
 LATE = [*HOUSES, f"{FACT}."]
 
@@ -185,16 +185,17 @@ HEAPS = {
 def test_a_million_characters_are_answered_in_time(bundled_llm: LlamaCpp, heap: str, span: Any) -> None:
     context: Any = HEAPS[heap]
     texts = context if isinstance(context, list) else [context]
-    assert sum(map(len, texts)) >= 0.95 * MILLION
+    assert sum(map(len, texts)) >= 0.9 * MILLION
     started = time.monotonic()
     reply = ask(bundled_llm, context, span=span, threshold=1e9)
     assert time.monotonic() - started < 20  # seconds; about three on the machine it was written on
-    evidence = evidence_of(YEAR["question"], texts, span=span)
-    check_answer(reply["answer"], reply["citations"], reply["refused"], evidence, span == "sentence")
+    (citation,) = reply["citations"]
+    assert reply["answer"] == citation["quote"]
+    for place in (citation, *citation["also"]):
+        assert texts[place["index"]][place["start"] : place["end"]] == citation["quote"]
     assert "1986" in reply["answer"] or span == "phrase"
-    if len(evidence.sentences) > 4:
-        n_texts = len({sentence.text for sentence in evidence.sentences})
-        assert reply["usage"]["left_out_sentences"] >= n_texts - 4
+    n_texts = len({sentence.text for sentence in evidence_of(YEAR["question"], texts).sentences})
+    assert reply["usage"].get("left_out_sentences", 0) >= n_texts - 4
 
 
 @pytest.mark.parametrize("packing", ["window", "rank"])
