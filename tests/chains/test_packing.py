@@ -126,7 +126,7 @@ def test_another_llm_is_shown_what_is_within_the_budget(packing: Any) -> None:
 def test_without_a_budget_another_llm_is_shown_all() -> None:
     for packing in ("window", "rank", "error"):
         llm = Recorder()
-        assert answer_chain(llm, packing=packing).invoke({**YEAR, "context": LATE}) == "noted"  # type: ignore[arg-type]
+        assert answer_chain(llm, packing=packing).invoke({**YEAR, "context": LATE}) == "noted"
         assert all(text in llm.seen[0] for text in LATE)
 
 

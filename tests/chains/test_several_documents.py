@@ -300,7 +300,7 @@ def test_everything_becomes_json(value: Any) -> None:
 @pytest.fixture
 def client(bundled_llm: LlamaCpp) -> Iterator[TestClient]:
     """Somebody's own LangServe app, with a retriever whose documents carry odd metadata."""
-    retriever = RunnableLambda(lambda _: [Document("It rains."), Document(FACT, metadata=ODD)])
+    retriever: Any = RunnableLambda(lambda _: [Document("It rains."), Document(FACT, metadata=ODD)])
     app = FastAPI()
     add_routes(app, rag_chain(retriever, bundled_llm), path="/rag")
     with TestClient(app) as made:
