@@ -6,17 +6,16 @@ can't be told, none is seen. So sentences that are worded very differently are p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 import regex
 
 from fourcorners.grounding.answer_type import answer_type
+from fourcorners.grounding.same_thing import members, on_the_same_thing, opposites
 from fourcorners.grounding.statement import Statement, Token, language_of, read, related
 from fourcorners.grounding.values import Value
-from fourcorners.grounding.words import stem, word_class
+from fourcorners.grounding.words import word_class
 
 Offsets = tuple[int, int]
 
@@ -39,26 +38,15 @@ _ASKED_VALUES = {
     "share": ("percent", "number"),
     "frequency": ("duration", "number"),
 }
-_IMPLIED = {
-    "time": "time date year month day hour start when zeit datum jahr uhr",
-    "money": "cost price fee charge fare rate pay much kosten kostet preis gebuhr eintritt",
-    "weight": "weigh weight heavy wiegt wiegen schwer gewicht",
-    "extent": "long last take length far distance tall high height deep depth wide width dauert dauern lang lange",
-    "degrees": "hot cold warm temperature degree heiss",
-    "number": "number many size age old anzahl",
-    "share": "percent percentage share proportion",
-    "name": "name",
-    "place": "place city town country street ort stadt",
-}
-"""Words of a question that a sentence with such a value need not repeat."""
 _LISTED = regex.compile(
     r"\bwho (?:else|are|were|works?|worked|lives?|lived|plays?|played|attend\w*|visit\w*|speaks?|stud\w+"
     r"|votes?|can|may)\b|\b(?:an?|any|some) ",
     regex.I,
 )
 """Questions that several people may be the answer to."""
+_RECURRING = regex.compile(r"\bdid\b.*\b(?:visit|travel|play|win|speak|meet|perform|attend|stay|go)\b", regex.I)
+"""What somebody may have done at several times."""
 _COPULAS = word_class("copulas")
-_MAX_EXTRAS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +71,7 @@ def contradiction(
     asked, a, b = read(question, language), read(first, language), read(second, language)
     kind = _asked(question)
     around = read(first_context, language), read(second_context, language)
-    if not _on_the_same_thing(kind, asked, a, b, around):
+    if not on_the_same_thing(kind, asked, a, b, around):
         return None
     if a.denies == b.denies and (found := _of_values(asked, kind, a, b)):
         return found
@@ -97,77 +85,11 @@ def _asked(question: str) -> str | None:
     return answer_type(question) or next(german, None)
 
 
-def _on_the_same_thing(
-    kind: str | None, question: Statement, a: Statement, b: Statement, contexts: tuple[Statement, Statement]
-) -> bool:
-    """Whether both speak of what the question names, under the same conditions and at the same time."""
-    implied = _implied(kind)
-    content = [token for token in question.tokens if token.is_content]
-    asked = [token for token in content if token.stem not in implied] or content
-    own = [{token.stem for token in asked if _covered(token, one)} for one in (a, b)]
-    whole = [
-        mine | {token.stem for token in asked if _covered(token, context)}
-        for mine, context in zip(own, contexts, strict=True)
-    ]
-    if whole[0] != whole[1] or not own[0] | own[1]:
-        return False
-    if a.conditional != b.conditional or (kind not in ("time", "name") and a.past != b.past):
-        return False
-    stems = {token.stem for token in asked}
-    extras = [_extras(one, other, stems | implied, with_names=kind != "name") for one, other in ((a, b), (b, a))]
-    for mine, missing, one in ((extras[0], own[1] - own[0], a), (extras[1], own[0] - own[1], b)):
-        if missing and mine:
-            return False  # it may be about something else than the other, which names it
-        if len(mine) > _MAX_EXTRAS or _told_apart(one, mine, stems):
-            return False
-    return not (extras[0] and extras[1]) or (len(asked) > 1 and own[0] == own[1] == stems)
-
-
-def _covered(asked: Token, one: Statement) -> bool:
-    """Whether the sentence has that word, one like it, or its opposite."""
-    return related(asked.stem, one.stems) or (
-        asked.folded in _opposites() and _opposites()[asked.folded][0] in _members(one)
-    )
-
-
-def _extras(one: Statement, other: Statement, asked: Collection[str], *, with_names: bool) -> list[int]:
-    """The tokens of ``one`` that neither the other sentence nor the question has; values and opposites aside."""
-    return [
-        index
-        for index, token in enumerate(one.tokens)
-        if token.is_content
-        and (with_names or not token.is_name)
-        and token.folded not in _opposites()
-        and not related(token.stem, other.stems)
-        and not related(token.stem, asked)
-    ]
-
-
-def _told_apart(one: Statement, extras: Sequence[int], asked: Collection[str]) -> bool:
-    """Whether an extra word says *which* thing is meant: "night ferry", "ticket for children", "in Lyon the museum"."""
-    subject = [i for i, token in enumerate(one.tokens) if token.is_content and related(token.stem, asked)]
-    for index in extras:
-        token = one.tokens[index]
-        if token.is_harmless:
-            continue
-        if one.touching(index - 1, index) and index - 1 in subject and one.tokens[index - 1].is_noun_like:
-            return True
-        if one.touching(index, index + 1) and index + 1 in subject:
-            return True
-        lead = one.lead_in(index)
-        if lead is not None and (lead in _CHOOSING or (lead in _PLACING and index < min(subject, default=0))):
-            return True
-        if lead in _PLACING and one.before_lead(index) in subject and one.tokens[one.before_lead(index)].is_noun_like:
-            return True
-    return False
-
-
-_CHOOSING, _PLACING = word_class("choosing"), word_class("placing")
-
-
 def _of_values(question: Statement, kind: str | None, a: Statement, b: Statement) -> Conflict | None:
     mine, theirs = _by_kind(a), _by_kind(b)
     wanted = _ASKED_VALUES.get(kind or "")
+    if kind == "time" and _RECURRING.search(question.text):
+        return None
     for name in mine:
         if name not in theirs or kind in ("name", "place", "reason"):
             continue
@@ -205,10 +127,10 @@ def _differing(mine: Sequence[Value], theirs: Sequence[Value]) -> tuple[Value, V
 
 def _same_circumstances(name: str, a: Statement, b: Statement) -> bool:
     """What holds on Sundays, since May or in winter does not contradict what holds else."""
-    said, denied = _members(a), _members(b)
+    said, denied = members(a), members(b)
     if any(not said[number] & denied[number] for number in said.keys() & denied.keys()):
         return False
-    season = _opposites()["winter"][0]
+    season = opposites()["winter"][0]
     if (season in said) != (season in denied):
         return False
     if name in ("date", "weekday"):
@@ -248,7 +170,8 @@ def _of_names(question: Statement, kind: str | None, a: Statement, b: Statement)
     here, there = _names_apart(question, a, b)
     if not here or not there:
         return None
-    if kind != "name" and not all(_by_copula(one, run[0]) for one, run in ((a, here), (b, there))):
+    asked = question.stems
+    if kind != "name" and not all(_by_copula(one, run[0], asked) for one, run in ((a, here), (b, there))):
         return None
     return Conflict("name", _run_around(a, here[0]), _run_around(b, there[0]))
 
@@ -261,14 +184,17 @@ def _names_apart(question: Statement, a: Statement, b: Statement) -> tuple[list[
     return here, [token for token in b.names() if token.folded not in words[0]]
 
 
-def _by_copula(one: Statement, name: Token) -> bool:
-    """Whether only a form of "be" (and little words) stands between the name and the rest: "the capital is Lyon"."""
+def _by_copula(one: Statement, name: Token, asked: Collection[str]) -> bool:
+    """Whether only a form of "be", little words or the question's own tie the name to the rest: "the seat is Lyon"."""
     at = one.tokens.index(name)
     run = range(len(one.tokens))
     before, after = at - 1, at + 1
-    while before in run and (one.tokens[before].is_name or not one.tokens[before].is_content):
-        if one.tokens[before].folded in _COPULAS:
+    while before in run:
+        token = one.tokens[before]
+        if token.folded in _COPULAS:
             return True
+        if token.is_content and not token.is_name and not related(token.stem, asked):
+            break
         before -= 1
     while after in run and one.tokens[after].is_name:
         after += 1
@@ -287,7 +213,7 @@ def _run_around(one: Statement, token: Token) -> Offsets:
 
 def _of_polarity(a: Statement, b: Statement) -> Conflict | None:
     """A negation that the other lacks, or an opposite; nothing else may be different."""
-    mine, theirs = _members(a), _members(b)
+    mine, theirs = members(a), members(b)
     shared = [name for name in mine if name in theirs]
     opposed = [name for name in shared if not mine[name] & theirs[name]]
     if len(opposed) > 1 or bool(opposed) == (a.denies != b.denies):
@@ -306,7 +232,7 @@ def _unmatched(one: Statement, other: Statement) -> list[Token]:
 
 
 def _loose(one: Statement, other: Statement) -> list[Token]:
-    return [t for t in _unmatched(one, other) if t.folded not in _opposites() and not t.is_harmless]
+    return [t for t in _unmatched(one, other) if t.folded not in opposites() and not t.is_harmless]
 
 
 def _agree(mine: Sequence[Value], theirs: Sequence[Value]) -> bool:
@@ -317,32 +243,6 @@ def _agree(mine: Sequence[Value], theirs: Sequence[Value]) -> bool:
     )
 
 
-def _members(one: Statement) -> dict[int, set[int]]:
-    found: dict[int, set[int]] = {}
-    for token in one.tokens:
-        if token.folded in _opposites():
-            name, member = _opposites()[token.folded]
-            found.setdefault(name, set()).add(member)
-    return found
-
-
 def _core(one: Statement) -> Offsets:
     """The sentence without its final mark."""
     return one.tokens[0].start, one.tokens[-1].end
-
-
-def _implied(kind: str | None) -> frozenset[str]:
-    words = _IMPLIED.get(kind or "", "").split()
-    return frozenset(stem(word, language) for word in words for language in ("english", "german"))
-
-
-@cache
-def _opposites() -> dict[str, tuple[int, int]]:
-    lines = files(__package__).joinpath("opposites.txt").read_text("utf-8").splitlines()
-    classes: Iterable[str] = (line for line in lines if line and not line.startswith("#"))
-    return {
-        word: (number, member)
-        for number, line in enumerate(classes)
-        for member, words in enumerate(line.split("|"))
-        for word in words.split()
-    }
