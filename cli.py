@@ -309,6 +309,8 @@ def _print_sources(reply: Mapping[str, Any], n_passages: int) -> None:
     for citation in _citations(reply):
         place = citation.get("page") or citation.get("paragraph") or citation["line"]
         _tell(f'{citation["source"]}:{place}: "{citation["quote"]}"', "cyan")
+    if any(citation["contradicts"] for citation in reply["citations"]):
+        _tell("these sources contradict each other")
     n_read = len(reply["context"])
     if reply["refused"]:
         more = f" ({n_read} of {n_passages} passages; --passages K reads more)" if n_read < n_passages else ""

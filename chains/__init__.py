@@ -1,8 +1,9 @@
 """The runnables that users compose."""
 
 from fourcorners.chains.answer import answer_chain, grounded_chain
+from fourcorners.chains.markers import marked_answer
 from fourcorners.chains.node import answer_node
 from fourcorners.chains.rag import rag_chain
 from fourcorners.chains.tool import answer_tool
 
-__all__ = ["answer_chain", "answer_node", "answer_tool", "grounded_chain", "rag_chain"]
+__all__ = ["answer_chain", "answer_node", "answer_tool", "grounded_chain", "marked_answer", "rag_chain"]

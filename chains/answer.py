@@ -11,9 +11,11 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict
 
+from fourcorners.chains.json_safe import as_given
 from fourcorners.chains.reply import Collector, Reply, reply_tail
 from fourcorners.errors import InputError
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.llms.counting import token_counter
 from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
 
 Llm = BaseLanguageModel[Any] | Runnable[Any, Any]
@@ -37,14 +39,21 @@ def answer_chain(
     *,
     threshold: float | None = None,
     prior_weight: float | None = None,
+    packing: Literal["window", "rank", "error"] = "window",
+    context_tokens: int | None = None,
+    contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
     schema: type[BaseModel] | None = None,
 ) -> Runnable[dict[str, Any], Any]:
     """``{"question", "context"}`` to the answer: ``PromptTemplate | LLM | StrOutputParser``.
 
     With an LLM of ``init_llm`` and ``grounding="verbatim"`` the answer is, by construction, ``span``s of the context
-    or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced. Raises
-    SettingsError for bad settings; the chain raises InputError for bad input and EngineError for faults.
+    or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced. An answer that
+    another document contradicts is followed by the contradicting span, beyond ``max_spans``, unless
+    ``contradictions="ignore"``. ``packing`` says what is shown of documents that do not fit in the model's window, or
+    in ``context_tokens``; an LLM that is not of ``init_llm`` is shown all where that is None. Raises SettingsError for
+    bad settings; the chain raises InputError for bad input (ContextOverflow for too much of it) and EngineError for
+    faults.
 
     With ``schema``, a pydantic model, the answer is an instance of it, or None where the context lacks something that
     it requires. Each text in it is a run of whole words of one document, each number and date one that stands there;
@@ -61,6 +70,10 @@ def answer_chain(
         refusal=refusal,
         threshold=threshold,
         prior_weight=prior_weight,
+        packing=packing,
+        context_tokens=context_tokens,
+        contradictions=contradictions,
+        count_tokens=token_counter(llm),
     )
     if schema is not None:
         from fourcorners.chains.fields import FieldsStream, model_chain  # it builds on this module
@@ -79,6 +92,9 @@ def grounded_chain(
     *,
     threshold: float | None = None,
     prior_weight: float | None = None,
+    packing: Literal["window", "rank", "error"] = "window",
+    context_tokens: int | None = None,
+    contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
     schema: type[BaseModel] | None = None,
 ) -> Runnable[dict[str, Any], dict[str, Any]]:
@@ -96,6 +112,10 @@ def grounded_chain(
         refusal=refusal,
         threshold=threshold,
         prior_weight=prior_weight,
+        packing=packing,
+        context_tokens=context_tokens,
+        contradictions=contradictions,
+        count_tokens=token_counter(llm),
     )
     return as_chain(grounded_stream(prompt, llm), "grounded_chain", Question)
 
@@ -174,13 +194,13 @@ class GroundedStream:
     @staticmethod
     def _head(given: Any) -> AddableDict:
         values = dict(given)
-        return AddableDict(question=values["question"], context=values["context"])
+        return AddableDict(question=values["question"], context=as_given(values["context"]))
 
     @staticmethod
     def _tail(value: Any, collector: Collector) -> AddableDict:
         text = value.to_string()
         assert isinstance(text, GroundedText)
-        return AddableDict(reply_tail(text.evidence, collector))
+        return AddableDict(reply_tail(text.evidence, collector, text.packed))
 
 
 def _merged(chunks: list[Any]) -> Any:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from fourcorners.chains.answer import GroundedStream, Llm, as_chain, grounded_stream
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.llms.counting import token_counter
 from fourcorners.prompts.grounded import grounded_prompt
 
 
@@ -32,6 +33,9 @@ def rag_chain(
     *,
     threshold: float | None = None,
     prior_weight: float | None = None,
+    packing: Literal["window", "rank", "error"] = "window",
+    context_tokens: int | None = None,
+    contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
     schema: type[BaseModel] | None = None,
 ) -> Runnable[Any, dict[str, Any]]:
@@ -49,6 +53,10 @@ def rag_chain(
         refusal=refusal,
         threshold=threshold,
         prior_weight=prior_weight,
+        packing=packing,
+        context_tokens=context_tokens,
+        contradictions=contradictions,
+        count_tokens=token_counter(llm),
     )
     stream = _RagStream(retriever, grounded_stream(prompt, llm))
     return as_chain(stream, "rag_chain", RagQuestion)

@@ -11,10 +11,13 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from pydantic import BaseModel, Field
 
+from fourcorners.chains.json_safe import json_safe
 from fourcorners.grounding.evidence import Citation, Evidence, Span
+from fourcorners.grounding.packing import Packed, packing_info
 from fourcorners.prompts.grounded import ContextInput
 
 Guarantee = Literal["enforced", "verified", "best-effort", "none"]
+_FIRST_WITHOUT_SPACES = "\u2e80"
 
 
 class Place(BaseModel):
@@ -26,11 +29,28 @@ class Place(BaseModel):
 
 
 class Quote(Place):
-    """A citation: ``context[index][start:end] == quote``. ``also``: other places of the same words."""
+    """A citation: ``context[index][start:end] == quote``.
 
+    ``number`` counts the citations of a reply from 1, in the order in which the answer uses them; ``also`` are other
+    places of the same words, best document first; ``contradicts`` the numbers of citations that say otherwise;
+    ``metadata`` is the document's, as JSON has it.
+    """
+
+    number: int
     document: str
     quote: str
     also: list[Place] = Field(default_factory=list)
+    contradicts: list[int] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class LeftOutDocument(BaseModel):
+    """A context document of which the model was not shown all: so many sentences, and characters, are missing."""
+
+    index: int
+    document: str
+    sentences: int
+    characters: int
 
 
 class Reply(BaseModel):
@@ -39,6 +59,8 @@ class Reply(BaseModel):
     ``refused`` says that the refusal branch was taken; ``score`` is the refusal's log-odds against the best answer
     (None where no model was asked or the LLM does not tell), ``threshold`` the limit it was held against.
     ``guarantee`` is about provenance, never about truth.
+    ``left_out`` names the first hundred documents that did not fit in the model's window, or in what it was made to
+    read; ``usage`` counts all of them, and their sentences.
     """
 
     question: str
@@ -49,6 +71,7 @@ class Reply(BaseModel):
     score: float | None
     threshold: float | None
     guarantee: Guarantee
+    left_out: list[LeftOutDocument]
     usage: dict[str, Any]
 
 
@@ -78,16 +101,39 @@ class Collector(BaseCallbackHandler):
             self.info.setdefault("usage", dict(reported))
 
 
-def reply_tail(evidence: Evidence, collector: Collector) -> dict[str, Any]:
+def reply_tail(evidence: Evidence, collector: Collector, packed: Packed | None = None) -> dict[str, Any]:
     """The last chunk of a reply: everything but question, context and answer."""
     info = collector.info
-    if "guarantee" not in info:
-        info = _best_effort(evidence, collector.answer) | info
-    tail = {name: info.get(name) for name in ("citations", "refused", "score", "threshold", "guarantee")}
+    if "guarantee" not in info:  # another LLM, which may have "citations" of another kind
+        known = {name: info[name] for name in ("usage", "timing") if name in info}
+        left_out = packing_info(packed, evidence) if packed else {}
+        info = known | left_out | _best_effort(evidence, collector.answer)
+    tail = {name: info.get(name) for name in ("refused", "score", "threshold", "guarantee")}
+    tail["citations"] = _numbered(evidence, info.get("citations") or [])
+    tail["left_out"] = [{**one, "document": json_safe(one["document"])} for one in info.get("left_out", [])]
     usage = {**info.get("usage", {}), **info.get("timing", {})}
-    if info.get("n_left_out"):
+    if tail["left_out"]:
         usage["left_out_sentences"] = info["n_left_out"]
+        usage["left_out_documents"] = info["n_left_out_documents"]
     return {**tail, "usage": usage, **({} if collector.answer else {"answer": ""})}
+
+
+def _numbered(evidence: Evidence, citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The citations in order of use, each with its number and what its document's metadata say."""
+    safe: dict[int, dict[str, Any]] = {}
+    for citation in citations:
+        index = citation["index"]
+        if index not in safe:
+            safe[index] = json_safe(dict(evidence.documents[index].metadata))
+    return [
+        {
+            "number": number,
+            **citation,
+            "document": json_safe(citation["document"]),
+            "metadata": safe[citation["index"]],
+        }
+        for number, citation in enumerate(citations, start=1)
+    ]
 
 
 def _best_effort(evidence: Evidence, answer: str) -> dict[str, Any]:
@@ -97,7 +143,8 @@ def _best_effort(evidence: Evidence, answer: str) -> dict[str, Any]:
     lines = [] if refused else list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     citations = [citation for line in lines if (citation := _found(evidence, line)) is not None]
     guarantee = "best-effort" if evidence.options.grounding == "verbatim" else "none"
-    return {"guarantee": guarantee, "refused": refused, "citations": [c.as_dict() for c in citations]}
+    told = {"guarantee": guarantee, "refused": refused, "citations": [c.as_dict() for c in citations]}
+    return {"score": None, "threshold": None, **told}
 
 
 def _found(evidence: Evidence, quote: str) -> Citation | None:
@@ -114,7 +161,16 @@ def _found(evidence: Evidence, quote: str) -> Citation | None:
 
 
 def _all_starts(text: str, quote: str) -> Iterator[int]:
+    """Where the words of ``quote`` stand in ``text``, not cut out of longer ones."""
     start = text.find(quote)
     while start >= 0:
-        yield start
-        start = text.find(quote, start + len(quote))
+        end = start + len(quote)
+        if not _cuts_word(text, start) and not _cuts_word(text, end):
+            yield start
+        start = text.find(quote, end)
+
+
+def _cuts_word(text: str, at: int) -> bool:
+    """Whether a word goes on across ``at``; scripts without spaces have no such borders to go by."""
+    around = text[at - 1 : at + 1] if at else ""
+    return len(around) == 2 and around.isalnum() and max(around) < _FIRST_WITHOUT_SPACES

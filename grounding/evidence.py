@@ -29,6 +29,13 @@ class GroundingOptions(BaseModel):
     """Refuse when the refusal score (log-odds of refusal against the best answer) exceeds it; None: the model's own."""
     prior_weight: float | None = Field(default=None, ge=0)
     """Weight of the lexical prior beside the model's probabilities; None: the model's own, 0: off."""
+    packing: Literal["window", "rank", "error"] = "window"
+    """What is shown of documents that do not fit: the best sentences by the prior, whole documents in order of rank
+    while they fit, or ContextOverflow."""
+    context_tokens: int | None = Field(default=None, ge=16)
+    """Show at most so many tokens of documents; None: as many as the window has room for."""
+    contradictions: Literal["show", "ignore"] = "show"
+    """Whether a verbatim answer that another document contradicts shows both sides, beyond ``max_spans``."""
 
     @field_validator("threshold")
     @classmethod
@@ -83,7 +90,8 @@ class Sentence:
 class Citation:
     """An exact quote: ``documents[document].text[start:end] == quote``, in characters.
 
-    ``also`` lists the other places where the same words stand, best document first.
+    ``also`` lists the other places where the same words stand, best document first. ``contradicts`` lists the numbers
+    (from 1, in the order of the answer) of the citations that say otherwise.
     """
 
     document_id: str
@@ -92,6 +100,7 @@ class Citation:
     end: int
     quote: str
     also: tuple[Span, ...] = ()
+    contradicts: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
@@ -102,6 +111,7 @@ class Citation:
             "end": self.end,
             "quote": self.quote,
             "also": [{"index": span.document, "start": span.start, "end": span.end} for span in self.also],
+            "contradicts": list(self.contradicts),
         }
 
 

@@ -21,6 +21,7 @@ _BLANK_AFTER = regex.compile(r"[ \t]*(?:\r?\n[ \t]*(?:\r?\n|\Z)|\Z)")
 _FINAL = regex.compile(r"[.!?;,…][\"'”’»)\]*_]*\Z")
 _VERB = regex.compile(r"\b(?:is|are|was|were|am|has|have|had|can|may|must|will|do|does|did)\b", regex.I)
 _NON_SPACE = regex.compile(r"\S")
+_BLANK_LINE = regex.compile(r"\n\s*\n")
 MAX_TITLE_WORDS = 10
 _MAX_INTRO_REACH = 12
 
@@ -39,7 +40,7 @@ def places(text: str, spans: Sequence[Offsets]) -> list[Place]:
     heading = header = intro = question = -1
     for index, (start, end) in enumerate(spans):
         kind = _kind(text, start, end)
-        blank_before = index > 0 and regex.search(r"\n\s*\n", text[spans[index - 1][1] : start]) is not None
+        blank_before = index > 0 and _BLANK_LINE.search(text, spans[index - 1][1], start) is not None
         if kind in ("heading", "title"):
             heading, header, intro, question = index, -1, -1, -1
             found.append(Place(kind, ()))

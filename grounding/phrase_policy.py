@@ -17,12 +17,15 @@ from fourcorners.grounding.decoding import (
     Rules,
     Scores,
     Tokens,
+    log_mass,
     log_softmax,
 )
-from fourcorners.grounding.evidence import Citation, Evidence
+from fourcorners.grounding.disagreement import disagreements, sentence_at, with_contradictions
+from fourcorners.grounding.evidence import Citation, Evidence, Sentence, Span
 from fourcorners.grounding.grammar import Constraint, phrase_grammar
 from fourcorners.grounding.lookalike import begins_like
 from fourcorners.grounding.prior import PriorScores
+from fourcorners.grounding.quoted_places import quoted_places, snapped
 from fourcorners.grounding.tracker import SpanTracker, Start, word_starts
 
 MAX_PHRASE_TOKENS = 48
@@ -51,12 +54,17 @@ class _PhraseDecoder:
     def __init__(
         self, evidence: Evidence, shown: Sequence[int], prior: PriorScores, tokens: Tokens, rules: Rules
     ) -> None:
-        self._evidence, self._tokens, self._rules = evidence, tokens, rules
+        self._evidence, self._prior, self._tokens, self._rules = evidence, prior, tokens, rules
         self._texts = list(dict.fromkeys(evidence.sentences[index].text for index in shown))
-        usable = set(self._texts)
-        places = [index for index, sentence in enumerate(evidence.sentences) if sentence.text in usable]
-        weighted = [rules.prior_weight * prior.sentences[index] for index in places]
-        starts = word_starts([evidence.sentences[index] for index in places], weighted, self._can_spell)
+        masses: dict[str, list[float]] = {text: [] for text in self._texts}
+        first: dict[str, Sentence] = {}
+        for sentence, score in zip(evidence.sentences, prior.sentences, strict=True):
+            if sentence.text in masses:
+                first.setdefault(sentence.text, sentence)
+                masses[sentence.text].append(rules.prior_weight * float(score))
+        # One place stands for all of the same text, with the mass of all; the citation looks the others up.
+        weighted = [log_mass(np.array(masses[text])) for text in first]
+        starts = word_starts(list(first.values()), weighted, self._can_spell)
         self._starts = [start for start in starts if not _reads_like_refusal(start, evidence.options.refusal)]
         self._refusal_prior = rules.prior_weight * prior.refusal
         self._chance = np.random.default_rng(rules.seed)
@@ -76,12 +84,24 @@ class _PhraseDecoder:
             yield Piece(refusal, len(self._tokens.plain(refusal)))
             yield Outcome(True, score, rules.threshold, (), "stop")
             return
-        citations: list[Citation] = []
+        citations, n_spans = list[Citation](), 0
         while True:
             citation, logits = yield from self._one_span(constraint, logits, lead)
             citations.append(citation)
             self._said.append(citation.quote)
-            if len(citations) == self._evidence.options.max_spans or not self._tracker().alive:
+            n_spans += 1
+            is_last = n_spans == self._evidence.options.max_spans
+            for other in self._contradicting(citation):
+                behind = tuple(self._tokens.plain(SEPARATOR + other.quote))
+                yield Piece(SEPARATOR, 0)
+                yield Piece(other.quote, len(behind))
+                citations.append(other)
+                self._said.append(other.quote)
+                is_last = is_last or self._position + len(behind) > rules.window_tokens - MAX_PHRASE_TOKENS
+                if not is_last:
+                    logits = (yield Evaluate(self._position, behind))[-1]
+                    self._position += len(behind)
+            if is_last or not self._tracker().alive:
                 break
             room = rules.window_tokens - self._position - MAX_PHRASE_TOKENS
             if self._position - len(prompt) >= rules.max_new_tokens or room < 0:
@@ -95,7 +115,28 @@ class _PhraseDecoder:
             self._position += len(separator)
             if lead:
                 lead, constraint = "", self._constraint("", refusal)
-        yield Outcome(False, score, rules.threshold, tuple(citations), reason)
+        yield Outcome(False, score, rules.threshold, with_contradictions(self._evidence, citations), reason)
+
+    def _contradicting(self, citation: Citation) -> list[Citation]:
+        """What other documents say instead, where the phrase is what they deny."""
+        index = sentence_at(self._evidence, citation.document, citation.start)
+        begin = self._evidence.sentences[index].start
+        found: list[Citation] = []
+        for sentence, conflict in disagreements(self._evidence, self._prior, index, ()):
+            if not (citation.start < begin + conflict.first[1] and begin + conflict.first[0] < citation.end):
+                continue
+            other = self._evidence.sentences[sentence]
+            start, end = snapped(other.text, *conflict.second)
+            span = Span(other.document, other.start + start, other.start + end)
+            if self._evidence.quote(span) not in self._said:
+                found.append(self._citation([span]))
+        return found
+
+    def _citation(self, known: list[Span]) -> Citation:
+        quote = self._evidence.quote(known[0])
+        first, *also = quoted_places(self._evidence, self._prior, quote, known)
+        document = self._evidence.documents[first.document]
+        return Citation(document.id, first.document, first.start, first.end, quote, tuple(also))
 
     def _one_span(
         self, constraint: Constraint, logits: Scores, lead: str
@@ -113,10 +154,7 @@ class _PhraseDecoder:
             yield Piece(decoder.decode(fresh), 1)
             logits = (yield Evaluate(self._position, (token,)))[-1]
             self._position += 1
-        spans = tracker.spans()
-        document = self._evidence.documents[spans[0].document]
-        quote = self._evidence.quote(spans[0])
-        return Citation(document.id, spans[0].document, spans[0].start, spans[0].end, quote, tuple(spans[1:])), logits
+        return self._citation(tracker.spans()), logits
 
     def _choose(self, constraint: Constraint, tracker: SpanTracker, path: list[int], logits: Scores, skip: int) -> int:
         legal, joint = self._joint(constraint, tracker, path, logits, skip, refusal_token=None)

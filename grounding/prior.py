@@ -12,13 +12,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fourcorners.grounding.answer_type import answer_type, holds
 from fourcorners.grounding.evidence import Sentence
-from fourcorners.grounding.words import folded_words, function_words, guess_language, stem, word_families
+from fourcorners.grounding.words import alike, folded_words, function_words, guess_language, stem, word_families
 
 SENTENCE_FEATURES = ("overlap", "above", "near", "topic", "type", "matched", "best", "function")
 SENTENCE_WEIGHTS = np.array([1.25, 0.43, 0.55, 0.43, 0.72, 2.19, 0.84, 0.55])
@@ -116,48 +117,56 @@ def _term_matches(asked: list[str], stems: list[set[str]], language: str) -> tup
     """Credit of each content term in each sentence, the terms' idf weights (sum 1), and function-word overlap."""
     known = function_words(language)
     terms = [term for term in dict.fromkeys(asked) if term not in known] or list(dict.fromkeys(asked))
-    frequency = Counter(term for sentence in stems for term in sentence)
+    frequency = Counter(chain.from_iterable(stems))
     by_prefix: dict[str, list[str]] = defaultdict(list)
     for term in frequency:
         by_prefix[term[:4]].append(term)
     families = word_families() if language == "english" else {}
-    credit = np.zeros((len(stems), len(terms)))
-    for column, term in enumerate(terms):
-        variants = dict.fromkeys(families.get(term, ()), FAMILY_CREDIT)
-        variants |= {other: PREFIX_CREDIT for other in by_prefix[term[:4]] if _alike(term, other)}
-        variants[term] = 1.0
-        present = {other: value for other, value in variants.items() if other in frequency}
-        for row, sentence in enumerate(stems):
-            credit[row, column] = max((value for other, value in present.items() if other in sentence), default=0.0)
-    weight = np.array([_idf(frequency[term], len(stems)) for term in terms])
     functional = [term for term in dict.fromkeys(asked) if term in known and term in frequency]
+    credits: list[dict[str, float]] = []
+    for term in terms:
+        variants = dict.fromkeys(families.get(term, ()), FAMILY_CREDIT)
+        variants |= {other: PREFIX_CREDIT for other in by_prefix[term[:4]] if alike(term, other)}
+        variants[term] = 1.0
+        credits.append({other: value for other, value in variants.items() if other in frequency})
+    rows = _rows(stems, {*functional, *(other for one in credits for other in one)})
+    credit = np.zeros((len(stems), len(terms)))
+    for column, present in enumerate(credits):
+        for other, value in sorted(present.items(), key=lambda item: item[1]):
+            credit[rows[other], column] = value  # the best one last
+    weight = np.array([_idf(frequency[term], len(stems)) for term in terms])
     shares = np.array([_idf(frequency[term], len(stems)) for term in functional])
-    inside = np.array([[term in sentence for term in functional] for sentence in stems], dtype=float)
+    inside = np.zeros((len(stems), len(functional)))
+    for column, term in enumerate(functional):
+        inside[rows[term], column] = 1.0
     together = inside @ shares / shares.sum() if functional else np.zeros(len(stems))
     return credit, weight / weight.sum() if len(weight) else weight, together
+
+
+def _rows(stems: Sequence[set[str]], wanted: set[str]) -> dict[str, list[int]]:
+    """The sentences that hold each of the wanted stems."""
+    found: dict[str, list[int]] = {term: [] for term in wanted}
+    for row, sentence in enumerate(stems):
+        for term in sentence & wanted:
+            found[term].append(row)
+    return found
 
 
 def _idf(frequency: int, n_sentences: int) -> float:
     return math.log(1 + (n_sentences + 1) / (frequency + 0.5))
 
 
-def _alike(term: str, other: str) -> bool:
-    if len(term) < 5 or len(other) < 4 or term == other:
-        return False
-    shared = next((i for i, (a, b) in enumerate(zip(term, other, strict=False)) if a != b), min(len(term), len(other)))
-    return shared >= max(4, 0.7 * max(len(term), len(other)))
-
-
 def _with_context(credit: Floats, sentences: Sequence[Sentence], *, above: bool) -> Floats:
     """Credit of each sentence together with its neighbour above (and its headings), or with both neighbours."""
     joined = credit.copy()
+    documents = np.array([sentence.document for sentence in sentences])
+    together = (documents[1:] == documents[:-1])[:, None]
+    np.maximum(joined[1:], credit[:-1] * together, out=joined[1:])
+    if not above:
+        np.maximum(joined[:-1], credit[1:] * together, out=joined[:-1])
     for index, sentence in enumerate(sentences):
-        sources = list(sentence.under)
-        for other in (index - 1,) if above else (index - 1, index + 1):
-            if 0 <= other < len(sentences) and sentences[other].document == sentence.document:
-                sources.append(other)
-        if sources:
-            joined[index] = np.maximum(joined[index], credit[sources].max(axis=0))
+        if sentence.under:
+            joined[index] = np.maximum(joined[index], credit[list(sentence.under)].max(axis=0))
     return joined
 
 

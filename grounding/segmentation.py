@@ -17,6 +17,7 @@ Offsets = tuple[int, int]
 
 MAX_SENTENCE_CHARS = 2_000
 """A longer stretch without a sentence border is cut into pieces, so that a file without punctuation stays usable."""
+MAX_BLOCK_CHARS = 4_000
 
 _LINE = regex.compile(r"[^\r\n\x0b\x0c\u2028\u2029]+")
 _PARAGRAPH_GAP = regex.compile(r"\n\s*\n|\r\n\s*\r\n|\r\s*\r|[\x0c\u2029]")
@@ -64,10 +65,8 @@ def sentences(text: str, language: str = "en") -> list[Offsets]:
         marker = _ITEM_MARKER.match(text, start, end)
         if marker and marker.end() < end:
             start = marker.end()  # else "1." passes for a sentence
-        block = text[start:end]
-        for boundary in sentencex.get_sentence_boundaries(language, block):
-            piece = _trimmed(text, start + boundary["start_index"], start + boundary["end_index"])
-            found.extend(_bounded(text, *piece))
+        for border in _borders(text, start, end, language):
+            found.extend(_bounded(text, *_trimmed(text, *border)))
     return [(start, end) for start, end in found if _HAS_WORD.search(text, start, end)]
 
 
@@ -83,6 +82,17 @@ def chunks(text: str) -> list[Offsets]:
 def headings(text: str) -> list[Offsets]:
     """Offsets of the Markdown heading lines of ``text`` (``# …`` to ``###### …``), marker included."""
     return [match.span() for match in regex.finditer(r"(?m)^[ \t]{0,3}#{1,6}[ \t]+\S[^\r\n]*", text)]
+
+
+def _borders(text: str, start: int, end: int, language: str) -> Iterator[Offsets]:
+    """What sentencex finds in a block; of a long one piece by piece, because its time grows with the square."""
+    while end - start > MAX_BLOCK_CHARS:
+        found = sentencex.get_sentence_boundaries(language, text[start : start + MAX_BLOCK_CHARS])
+        whole = found[:-1] or found  # the last may go on behind the piece
+        yield from ((start + one["start_index"], start + one["end_index"]) for one in whole)
+        start += whole[-1]["end_index"] if whole else MAX_BLOCK_CHARS
+    for one in sentencex.get_sentence_boundaries(language, text[start:end]):
+        yield start + one["start_index"], start + one["end_index"]
 
 
 def _blocks(text: str) -> Iterator[Offsets]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fourcorners.grounding.branches import Branch, BranchSearch
 from fourcorners.grounding.decoding import SEPARATOR, Evaluate, Outcome, Piece, Policy, Rules, Tokens
+from fourcorners.grounding.disagreement import disagreements, sentence_at, with_contradictions
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.grammar import Constraint, sentence_grammar
 from fourcorners.grounding.lookalike import reads_like
@@ -56,7 +57,7 @@ def answer_in_sentences(
     if rules.temperature > 0:
         chance = np.random.default_rng(rules.seed)
         best, _ = yield from search.sample(range(len(candidates)), rules.temperature, chance)
-    yield from _quote(prompt, candidates, best, tokens, evidence, rules, score)
+    yield from _quote(prompt, candidates, best, tokens, evidence, prior, rules, score)
 
 
 def _quote(
@@ -65,12 +66,16 @@ def _quote(
     best: int,
     tokens: Tokens,
     evidence: Evidence,
+    prior: PriorScores,
     rules: Rules,
     score: float,
 ) -> Policy:
-    """Emit the best sentence, and further ones while the model and the budget ask for them."""
+    """Emit the best sentence, and further ones while the model and the budget ask for them.
+
+    Behind each come the sentences that contradict it, which no budget of spans holds back.
+    """
     citations: list[Citation] = []
-    left, path, n_tokens = list(candidates), list(prompt), 0
+    left, path, n_tokens, n_spans = list(candidates), list(prompt), 0, 0
     lead, reason = rules.answer_prefix, "stop"
     floor = candidates[best].prior - STOP_MARGIN * rules.prior_weight
     while True:
@@ -80,8 +85,20 @@ def _quote(
         if citations:
             yield Piece(SEPARATOR, 0)
         yield from _pieces(chosen.text, emitted, tokens, lead)
-        citations.append(_citation(evidence, chosen))
-        if not left or len(citations) == evidence.options.max_spans:
+        citations.append(_citation(evidence, chosen.spans))
+        n_spans += 1
+        for spans in _contradicting(evidence, prior, citations):
+            if n_tokens >= rules.max_new_tokens:
+                reason = "length"
+                break
+            text = evidence.quote(spans[0])
+            more = _tokens(tokens, SEPARATOR + text)[:-1]
+            yield Piece(SEPARATOR, 0)
+            yield from _pieces(text, more, tokens, SEPARATOR)
+            citations.append(_citation(evidence, spans))
+            emitted, n_tokens = [*emitted, *more], n_tokens + len(more)
+            left = [candidate for candidate in left if candidate.text != text]
+        if not left or n_spans == evidence.options.max_spans:
             break
         if n_tokens >= rules.max_new_tokens or len(path) + len(emitted) > rules.window_tokens:
             reason = "length"
@@ -95,7 +112,19 @@ def _quote(
         best, _ = yield from search.best(range(len(further) + 1))
         if best == len(further):
             break
-    yield Outcome(False, score, rules.threshold, tuple(citations), reason)
+    yield Outcome(False, score, rules.threshold, with_contradictions(evidence, citations), reason)
+
+
+def _contradicting(evidence: Evidence, prior: PriorScores, citations: Sequence[Citation]) -> list[tuple[Span, ...]]:
+    """All places of each sentence that contradicts the last citation."""
+    last = citations[-1]
+    said = [citation.quote for citation in citations]
+    found = disagreements(evidence, prior, sentence_at(evidence, last.document, last.start), said)
+    return [_places(evidence, evidence.sentences[other.sentence].text) for other in found]
+
+
+def _places(evidence: Evidence, text: str) -> tuple[Span, ...]:
+    return tuple(Span(s.document, s.start, s.end) for s in evidence.sentences if s.text == text)
 
 
 def _search(
@@ -164,13 +193,13 @@ def _pieces(text: str, emitted: Sequence[int], tokens: Tokens, lead: str) -> Gen
         yield Piece(kept, 1)
 
 
-def _citation(evidence: Evidence, chosen: _Candidate) -> Citation:
-    first = chosen.spans[0]
+def _citation(evidence: Evidence, spans: tuple[Span, ...]) -> Citation:
+    first = spans[0]
     return Citation(
         evidence.documents[first.document].id,
         first.document,
         first.start,
         first.end,
         evidence.quote(first),
-        chosen.spans[1:],
+        spans[1:],
     )

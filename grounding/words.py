@@ -37,6 +37,14 @@ def stem(word: str, language: str) -> str:
     return str(stemmer.stemWord(word)) if stemmer else word
 
 
+def alike(term: str, other: str) -> bool:
+    """Whether two stems share most of their letters from the start, such as "valid" and "validation"."""
+    if len(term) < 5 or len(other) < 4 or term == other:
+        return False
+    shared = next((i for i, (a, b) in enumerate(zip(term, other, strict=False)) if a != b), min(len(term), len(other)))
+    return shared >= max(4, 0.7 * max(len(term), len(other)))
+
+
 @cache
 def base_forms() -> dict[str, str]:
     """English irregular forms to their base form, folded: "began" to "begin", "children" to "child"."""
@@ -58,6 +66,12 @@ def word_families() -> dict[str, frozenset[str]]:
 def function_words(language: str) -> frozenset[str]:
     """Stems of the function words of ``language`` (a Snowball name); empty where none are listed."""
     return frozenset(stem(word, language) for word in _function_word_table().get(language, frozenset()))
+
+
+@cache
+def word_class(name: str) -> frozenset[str]:
+    """The words (folded) of a line of ``word_classes.txt``."""
+    return {line[0].rstrip(":"): frozenset(line[1:]) for line in _table("word_classes.txt")}[name]
 
 
 def guess_language(words: list[str]) -> str | None:

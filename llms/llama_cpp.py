@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -60,6 +60,8 @@ class LlamaCpp(BaseLLM):
     settings: GenerationSettings = GenerationSettings()
     cache: Any = False
     """LangChain's LLM cache knows only the prompt's text, not its evidence: it stays off."""
+    packs_documents: ClassVar[bool] = True
+    """What does not fit in the window is left out here, by the model's own count of tokens."""
 
     _engine: Engine = PrivateAttr()
     _profile: Profile = PrivateAttr()

@@ -24,7 +24,7 @@ from fourcorners.grounding.decoding import Evaluate, Outcome, Policy, Rules
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.filled import nothing_filled
 from fourcorners.grounding.form_policy import answer_in_fields
-from fourcorners.grounding.packing import Packed, pack
+from fourcorners.grounding.packing import Packed, pack, packing_info
 from fourcorners.grounding.phrase_policy import answer_in_phrases
 from fourcorners.grounding.prior import PriorScores, lexical_prior
 from fourcorners.grounding.sentence_policy import answer_in_sentences
@@ -36,6 +36,8 @@ from fourcorners.prompts.contract import Contract, Segment, load_contract
 from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
 
 MIN_CONTEXT_TOKENS = 16
+QUESTION_STEP = 64
+"""Tokens by which the room for a question grows where the same documents are to be shown whatever it is."""
 
 
 class Run:
@@ -161,10 +163,12 @@ def plan_run(
 ) -> Run:
     """What ``prompt`` asks for: grounded where it carries evidence, else free generation with guarantee "none"."""
     vocabulary = engine.runner.vocabulary
+    info: dict[str, Any] = {"guarantee": "none", "refused": False, "citations": []}
     if isinstance(prompt, GroundedText) and prompt.evidence.options.grounding == "verbatim":
         return _grounded_run(prompt, engine, profile, chat_format, settings)
     if isinstance(prompt, GroundedText):
-        tokens = _whole_prompt(prompt, vocabulary, chat_format)
+        packed, tokens = _plain_prompt(prompt, engine, chat_format, settings)
+        info |= packing_info(packed, prompt.evidence)
     else:
         # A plain string is the whole prompt; it is the caller's, not a template's, so its markers stay text.
         tokens = prompt_tokens(chat_format.wrap([], [Segment(prompt, trusted=False)]), vocabulary)
@@ -172,7 +176,7 @@ def plan_run(
     return Run(
         engine,
         made.program,
-        info={"guarantee": "none", "refused": False, "citations": []},
+        info=info,
         n_prompt_tokens=len(tokens),
         settings=settings,
         counts=made.counts,
@@ -205,7 +209,7 @@ def plan_prompt(
     assert isinstance(text, GroundedText)
     evidence = text.evidence
     if evidence.options.grounding != "verbatim":
-        return _whole_prompt(text, engine.runner.vocabulary, chat_format)
+        return _plain_prompt(text, engine, chat_format, settings)[1]
     if not evidence.sentences:
         return []
     prior = lexical_prior(_asked(evidence), evidence.sentences)
@@ -226,7 +230,7 @@ def _grounded_run(
     evidence, options = text.evidence, text.evidence.options
     if (spec := settings.mask_spec()) is not None:
         raise SettingsError(f"a verbatim answer can't be held to a {spec.kind} too: take grounding='none' for that")
-    info: dict[str, Any] = {"guarantee": "enforced", "n_left_out": 0}
+    info: dict[str, Any] = {"guarantee": "enforced"}
     threshold = profile.threshold(options)
     if not evidence.sentences:
         details = nothing_filled(evidence.form) if evidence.form is not None else {}
@@ -237,7 +241,7 @@ def _grounded_run(
         raise SettingsError(f"stop={list(settings.stop)} would cut the JSON of a structured answer: leave it out")
     prior = lexical_prior(_asked(evidence), evidence.sentences)
     packed, tokens = _packed_prompt(_contract(text, profile), evidence, prior, engine, profile, chat_format, settings)
-    info["n_left_out"] = packed.n_left_out
+    info |= packing_info(packed, evidence)
     rules = Rules(
         prior_weight=profile.prior_weight if options.prior_weight is None else options.prior_weight,
         model_weight=profile.model_weight if prior.informed else 1.0,
@@ -288,30 +292,45 @@ def _packed_prompt(
     settings: GenerationSettings,
 ) -> tuple[Packed, list[int]]:
     """As much of the documents as the window and the model's reading span leave room for."""
-    vocabulary, window = engine.runner.vocabulary, engine.runner.n_context_tokens
-    bare = len(prompt_tokens(_segments(contract, evidence, [], chat_format), vocabulary))
-    reserve = min(settings.max_new_tokens, window // 4)
-    budget = window - bare - reserve
-    if profile.context_tokens:
-        budget = min(budget, profile.context_tokens)
+    budget = _context_budget(contract, evidence, engine, chat_format, settings)
+    vocabulary, reading = engine.runner.vocabulary, min(budget, profile.context_tokens or budget)
+    if profile.max_sentences is None:
+        budget = reading
+    packed = pack(evidence, prior, _counter(vocabulary, chat_format), budget, profile.max_sentences, reading)
+    return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
+
+
+def _plain_prompt(
+    text: GroundedText, engine: Engine, chat_format: ChatFormat, settings: GenerationSettings
+) -> tuple[Packed, list[int]]:
+    """The prompt of an answer in the model's own words: as much of the documents as the window has room for."""
+    evidence = text.evidence
+    contract = text.contract or load_contract(default_contract_name(evidence.options))
+    budget = _context_budget(contract, evidence, engine, chat_format, settings)
+    packed = pack(evidence, None, _counter(engine.runner.vocabulary, chat_format), budget)
+    return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), engine.runner.vocabulary)
+
+
+def _counter(vocabulary: Vocabulary, chat_format: ChatFormat) -> Callable[[str], int]:
+    return lambda text: len(vocabulary.plain(chat_format.as_data(text)))
+
+
+def _context_budget(
+    contract: Contract, evidence: Evidence, engine: Engine, chat_format: ChatFormat, settings: GenerationSettings
+) -> int:
+    """Tokens for the documents: what the rest of the prompt and the answer leave of the window."""
+    window, options = engine.runner.n_context_tokens, evidence.options
+    bare = len(prompt_tokens(_segments(contract, evidence, [], chat_format), engine.runner.vocabulary))
+    budget = window - bare - min(settings.max_new_tokens, window // 4)
     if budget < MIN_CONTEXT_TOKENS:
         raise ContextOverflow(
             f"the question and the prompt take {bare} of the window's {window} tokens and leave no room for the "
             f"context: shorten the question ({len(evidence.question)} characters)"
         )
-
-    def count(text: str) -> int:
-        return len(vocabulary.plain(chat_format.as_data(text)))
-
-    packed = pack(evidence, prior, count, budget, profile.max_sentences)
-    return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
-
-
-def _whole_prompt(text: GroundedText, vocabulary: Vocabulary, chat_format: ChatFormat) -> list[int]:
-    """The prompt of an answer that is not grounded: all documents as they are."""
-    contract = text.contract or load_contract(default_contract_name(text.evidence.options))
-    blocks = [document.text for document in text.evidence.documents]
-    return prompt_tokens(_segments(contract, text.evidence, blocks, chat_format), vocabulary)
+    if options.packing == "rank":
+        # Questions of about the same length get the same documents, and share all of their prefill.
+        budget = max(MIN_CONTEXT_TOKENS, budget - (budget - window) % QUESTION_STEP)
+    return min(budget, options.context_tokens or budget)
 
 
 def _segments(contract: Contract, evidence: Evidence, blocks: Sequence[str], chat_format: ChatFormat) -> list[Segment]:

@@ -51,4 +51,4 @@ def _cut(citations: Sequence[Citation], n_shown: int) -> tuple[Citation, ...]:
         end = citation.start + length
         kept.append(replace(citation, end=end, quote=citation.quote[:length], also=also))
         begin += len(citation.quote) + len(SEPARATOR)
-    return tuple(kept)
+    return tuple(replace(one, contradicts=tuple(n for n in one.contradicts if n <= len(kept))) for one in kept)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.prompt_values import PromptValue, StringPromptValue
 from langchain_core.prompts import PromptTemplate
-from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from fourcorners.errors import InputError, SettingsError, shortened
 from fourcorners.grounding.evidence import Evidence, GroundingOptions, SourceDocument
 from fourcorners.grounding.fields import Form, form_of
+from fourcorners.grounding.packing import Packed, pack
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 
 ContextInput = str | list[str | Document]
@@ -26,15 +27,27 @@ class GroundedText(str):
 
     evidence: Evidence
     contract: Contract | None
+    packed: Packed | None
+    """What was left out of the text, where it was packed already."""
 
     @classmethod
-    def of(cls, evidence: Evidence, contract: Contract | None) -> GroundedText:
-        """Render ``evidence``; with ``contract`` None the model may use the wording that suits it best."""
+    def of(
+        cls, evidence: Evidence, contract: Contract | None, count_tokens: Callable[[str], int] | None = None
+    ) -> GroundedText:
+        """Render ``evidence``; with ``contract`` None the model may use the wording that suits it best.
+
+        With ``count_tokens`` the documents are packed to the ``context_tokens`` of the options. Raises ContextOverflow.
+        """
         shown = contract or load_contract(default_contract_name(evidence.options, evidence.form))
-        blocks = [document.text for document in evidence.documents if document.text.strip()]
+        budget, packed = evidence.options.context_tokens, None
+        if count_tokens is not None and budget is not None:
+            packed = pack(evidence, None, count_tokens, budget)
+            blocks = list(packed.blocks)
+        else:
+            blocks = [document.text for document in evidence.documents if document.text.strip()]
         values = prompt_values(evidence, blocks)
         text = cls("\n\n".join("".join(s.text for s in shown.fill(part, values)) for part in ("system", "user")))
-        text.evidence, text.contract = evidence, contract
+        text.evidence, text.contract, text.packed = evidence, contract, packed
         return text
 
 
@@ -62,6 +75,7 @@ class GroundedPromptTemplate(PromptTemplate):
     form: Any = None
     custom: bool = False
     system: str = ""
+    count_tokens: Callable[[str], int] | None = Field(default=None, exclude=True)
 
     def _validate_input(self, inner_input: Any) -> dict[str, Any]:
         if not isinstance(inner_input, Mapping):
@@ -76,7 +90,7 @@ class GroundedPromptTemplate(PromptTemplate):
         variables = self._merge_partial_and_user_variables(**kwargs)
         evidence = make_evidence(variables.get("question"), variables.get("context"), self.options, self.form)
         contract = Contract(self.system, self.template) if self.custom else None
-        return GroundedPromptValue.of(GroundedText.of(evidence, contract))
+        return GroundedPromptValue.of(GroundedText.of(evidence, contract, self.count_tokens))
 
     async def aformat_prompt(self, **kwargs: Any) -> PromptValue:
         """As ``format_prompt``."""
@@ -88,13 +102,19 @@ class GroundedPromptTemplate(PromptTemplate):
 
 
 def grounded_prompt(
-    template: str | None = None, *, system: str = "", schema: type[BaseModel] | None = None, **options: Any
+    template: str | None = None,
+    *,
+    system: str = "",
+    schema: type[BaseModel] | None = None,
+    count_tokens: Callable[[str], int] | None = None,
+    **options: Any,
 ) -> GroundedPromptTemplate:
     """A prompt for ``{"question", "context"}`` whose answer is bound to the context.
 
     ``options`` are those of GroundingOptions (``span``, ``max_spans``, ``refusal``, ``threshold`` …). ``template``
     replaces the wording shown to the model; it needs the gaps ``{question}`` and ``{context}``. With ``schema`` the
-    answer is JSON for that pydantic model. Raises SettingsError.
+    answer is JSON for that pydantic model. ``count_tokens`` is for LLMs that do not pack the documents themselves, as
+    those of ``init_llm("llama_cpp:…")`` do: with it, they are packed to ``context_tokens`` here. Raises SettingsError.
     """
     chosen = grounding_options(**options)
     form = form_of(schema) if schema is not None else None
@@ -109,6 +129,7 @@ def grounded_prompt(
         custom=template is not None,
         options=chosen,
         form=form,
+        count_tokens=count_tokens,
         input_variables=["context", "question"],
         input_types={"context": ContextInput, "question": str},
         partial_variables={name: value for name, value in fixed.items() if f"{{{name}}}" in contract.user},
@@ -193,4 +214,5 @@ def _check_encodable(name: str, text: str) -> None:
 
 
 def _document_id(own: Any, metadata: Mapping[str, Any], number: int) -> str:
-    return str(own or metadata.get("id") or metadata.get("source") or number)
+    named = (str(value) for value in (own, metadata.get("id"), metadata.get("source")) if value is not None)
+    return next(filter(None, named), str(number))

@@ -160,7 +160,8 @@ def check_answer(
         return
     quotes = [citation["quote"] for citation in citations]
     assert answer == "\n".join(quotes)
-    assert 1 <= len(quotes) <= options.max_spans
+    n_contradicting = sum(bool(citation["contradicts"]) for citation in citations)
+    assert 1 <= len(quotes) <= options.max_spans + n_contradicting
     assert len(set(quotes)) == len(quotes)
     for citation in citations:
         places = [citation, *citation["also"]]

@@ -20,7 +20,8 @@ from tests.support import REFUSAL, YEAR
 pytestmark = pytest.mark.timeout(100)
 FACT = "The best year ever is 1986"
 NAME = {"question": "Comment tu t'appelle ?", "context": "Your name is Jean-baptiste"}
-KEYS = {"question", "context", "answer", "citations", "refused", "score", "threshold", "guarantee", "usage"}
+HEAD = {"question", "context", "answer"}
+KEYS = HEAD | {"citations", "refused", "score", "threshold", "guarantee", "left_out", "usage"}
 HALVES: tuple[dict[str, float], ...] = {"threshold": -1e9}, {"threshold": 1e9}, {}
 
 
@@ -117,7 +118,8 @@ def test_the_whole_reply_has_these_keys_and_an_exact_citation(bundled_llm: Llama
     assert reply["score"] <= reply["threshold"]
     assert {"prompt_tokens", "completion_tokens", "time_to_first_token_s", "tokens_per_s"} <= set(reply["usage"])
     (citation,) = reply["citations"]
-    assert citation == {"document": "1", "index": 0, "start": 0, "end": 26, "quote": FACT, "also": []}
+    place = {"document": "1", "index": 0, "start": 0, "end": 26}
+    assert citation == {"number": 1, **place, "quote": FACT, "also": [], "contradicts": [], "metadata": {}}
 
 
 def test_streamed_chunks_add_up_to_the_reply_with_the_question_first(bundled_llm: LlamaCpp) -> None:
@@ -191,6 +193,8 @@ def test_more_context_than_fits_is_packed_and_said(bundled_llm: LlamaCpp) -> Non
     assert reply["answer"] == FACT
     assert reply["citations"][0]["index"] == 300
     assert reply["usage"]["left_out_sentences"] > 0
+    assert reply["usage"]["left_out_documents"] == 297
+    assert len(reply["left_out"]) == 100
 
 
 def test_a_second_question_on_the_same_documents_reuses_their_prefill(bundled_llm: LlamaCpp) -> None:

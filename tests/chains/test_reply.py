@@ -35,12 +35,15 @@ def test_an_llm_that_told_nothing_is_best_effort() -> None:
     also = [{"index": 1, "start": 0, "end": 10}]
     assert tail["citations"] == [
         {
+            "number": 1,
             "document": "1",
             "index": 0,
             "start": 5,
             "end": 15,
             "quote": "It is red.",
             "also": also,
+            "contradicts": [],
+            "metadata": {},
         }
     ]
     assert "answer" not in tail
