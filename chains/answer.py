@@ -96,13 +96,15 @@ class ReplyStream(Protocol):
         """As ``transform``."""
 
 
-def as_chain(stream: ReplyStream, name: str, input_type: type[BaseModel]) -> Runnable[Any, dict[str, Any]]:
+def as_chain(
+    stream: ReplyStream, name: str, input_type: type[BaseModel], output_type: type[Reply] = Reply
+) -> Runnable[Any, dict[str, Any]]:
     """``stream`` as a runnable with schemas for LangServe."""
     # RunnableGenerator takes functions with a config, but its annotation does not say so.
     chain: Runnable[Any, Any] = RunnableGenerator(
         cast("Any", stream.transform), cast("Any", stream.atransform), name=name
     )
-    return chain.with_types(input_type=input_type, output_type=Reply)
+    return chain.with_types(input_type=input_type, output_type=output_type)
 
 
 class GroundedStream:
@@ -114,11 +116,11 @@ class GroundedStream:
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         """Chunks for each input; inputs that come in chunks are added up first."""
-        yield from self.reply(_merged(list(inputs)), config)
+        yield from self.reply(merged(list(inputs)), config)
 
     async def atransform(self, inputs: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         """As ``transform``."""
-        async for chunk in self.areply(_merged([chunk async for chunk in inputs]), config):
+        async for chunk in self.areply(merged([chunk async for chunk in inputs]), config):
             yield chunk
 
     def reply(self, given: Any, config: RunnableConfig) -> Iterator[AddableDict]:
@@ -156,10 +158,11 @@ class GroundedStream:
         return AddableDict(reply_tail(text.evidence, collector))
 
 
-def _merged(chunks: list[Any]) -> Any:
+def merged(chunks: list[Any]) -> Any:
+    """Inputs that came in chunks as one. Raises InputError where there is none."""
     if not chunks:
-        raise InputError("the input is empty: give question and context")
-    merged = chunks[0]
+        raise InputError("the input is empty: give a question")
+    whole = chunks[0]
     for chunk in chunks[1:]:
-        merged = merged + chunk
-    return merged
+        whole = whole + chunk
+    return whole

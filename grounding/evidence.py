@@ -106,11 +106,16 @@ class Citation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One question, its documents in order of rank, and the grounding asked for."""
+    """One question, its documents in order of rank, and the grounding asked for.
+
+    ``system`` and ``history`` are shown to the model beside them and are never quoted.
+    """
 
     question: str
     documents: tuple[SourceDocument, ...]
     options: GroundingOptions = field(default_factory=GroundingOptions)
+    system: str = ""
+    history: str = ""
 
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:

@@ -10,6 +10,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from fourcorners.prompts.contract import Segment
 
 _SYSTEM_MARK, _USER_MARK = "\x01system\x01", "\x01user\x01"
+SPEAKERS = ("\nUser:", "\nHuman:", "\nQuestion:")
+"""How a model without turn tokens begins to speak for somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
