@@ -57,7 +57,9 @@ class Asked:
         """The words behind "and", "what about"."""
         folded = [word.folded for word in self.words]
         for length in range(min(5, len(folded)), 0, -1):
-            if "_".join(folded[:length]) in self.lists["opener"]:
+            # In French "ou" is "or", but "où" is "where".
+            is_plain = length > 1 or self.language == "german" or self.words[0].text.casefold() == folded[0]
+            if is_plain and "_".join(folded[:length]) in self.lists["opener"]:
                 return self.words[length:]
         return self.words
 

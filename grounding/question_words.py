@@ -79,6 +79,7 @@ _KINDS = (
     "degree",
     "be",
     "nearest",
+    "subject",
     "else",
     "of",
 )
@@ -139,6 +140,9 @@ def _small_role(folded: str, root: str, before: Sequence[Word], lists: Lists, la
         return "verb"
     if root in lists["verb"] and _stands_as_verb(previous, lists):
         return "verb"
+    asks_what_one_does = len(before) > 1 and before[-1].folded in lists["subject"]
+    if asks_what_one_does and before[-2].folded in lists["aux"] - lists["be"]:
+        return "verb"  # how do I …, can they …
     if root in lists["relational"]:
         return "relational"
     if language == "english" and previous and regex.search(r"[^e]ed$", folded) and _stands_as_verb(previous, lists):
@@ -153,7 +157,7 @@ def _is_frame(folded: str, root: str, lists: Lists, language: str) -> bool:
 def _is_adjective(folded: str, root: str, lists: Lists) -> bool:
     if root in lists["adjective"] or folded in lists["adjective"] or folded.split("-")[0] in lists["adjective"]:
         return True
-    base = regex.sub(r"(?:e?sten?|er(?:e[nrs]?)?)$", "", folded)
+    base = regex.sub(r"(?:e?st(?:e[nrs]?)?|er(?:e[nrs]?)?)$", "", folded)
     if base == folded:
         return False
     forms = {base, base + "e", regex.sub(r"i$", "y", base), regex.sub(r"(.)\1$", r"\1", base)}
@@ -166,7 +170,7 @@ def _stands_as_verb(previous: Word | None, lists: Lists) -> bool:
         return False
     if previous.role != "frame":
         return previous.role not in ("adjective", "ordinal")
-    before_noun = (lists[kind] for kind in ("det", "prep", "set"))
+    before_noun = (lists[kind] for kind in ("det", "prep", "set", "opener"))
     return previous.folded in ("to", "one", "ones") or not any(previous.folded in words for words in before_noun)
 
 
