@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fourcorners.grounding.answer_type import answer_type
+from fourcorners.grounding.asked import Asked
 from fourcorners.grounding.fragment import in_frame
-from fourcorners.grounding.leaning import Asked, Leaning, leaning
+from fourcorners.grounding.leaning import Leaning, leaning
 from fourcorners.grounding.question_words import CONTENT, NOUNS, Word, language_of
 from fourcorners.grounding.topic import Topic
 

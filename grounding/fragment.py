@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fourcorners.grounding.leaning import Asked, asks_what_it_is
+from fourcorners.grounding.asked import Asked, asks_what_it_is
 from fourcorners.grounding.question_words import CONTENT, NOUNS, Word
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 import regex
 
 from fourcorners.grounding.answer_type import answer_type
-from fourcorners.grounding.leaning import Asked, Leaning, asks_what_it_is
+from fourcorners.grounding.asked import Asked, asks_what_it_is
+from fourcorners.grounding.leaning import Leaning
 from fourcorners.grounding.question_words import CONTENT, NOUNS, Word, noun_phrases, same_words
 
 _ITEM_BORDER = regex.compile(r"\s*[,;]\s*(?:and\s|or\s|und\s|oder\s)?\s*|\s+(?:and|or|und|oder)\s+")
