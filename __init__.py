@@ -10,18 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "answer_chain", "grounded_chain", "grounded_prompt", "init_llm", "rag_chain"]
+__all__ = [
+    "__version__",
+    "answer_chain",
+    "chat_chain",
+    "grounded_chain",
+    "grounded_prompt",
+    "init_llm",
+    "instruct_chain",
+    "rag_chain",
+]
 
 if TYPE_CHECKING:
-    from fourcorners.chains import answer_chain, grounded_chain, rag_chain
+    from fourcorners.chains import answer_chain, chat_chain, grounded_chain, instruct_chain, rag_chain
     from fourcorners.llms import init_llm
     from fourcorners.prompts.grounded import grounded_prompt
 
 _HOMES = {
     "answer_chain": "fourcorners.chains",
+    "chat_chain": "fourcorners.chains",
     "grounded_chain": "fourcorners.chains",
     "grounded_prompt": "fourcorners.prompts.grounded",
     "init_llm": "fourcorners.llms",
+    "instruct_chain": "fourcorners.chains",
     "rag_chain": "fourcorners.chains",
 }
 

@@ -1,4 +1,4 @@
-"""The command line: ``fourcorners ask``, ``index``, ``serve`` and ``mcp``.
+"""The command line: ``fourcorners ask``, ``chat``, ``index``, ``serve`` and ``mcp``.
 
 The answer goes to standard output, everything else to standard error. Exit status: 0 answered, 3 refused, 2 bad usage
 or input that can't be used, 1 a fault, 4 indexed but for some files, 130 interrupted. Nothing heavy is imported before
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fourcorners import __version__
+from fourcorners.cli_chat import chat
 from fourcorners.cli_index import index_command
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def ask(
     raise typer.Exit(_status_of(work))
 
 
+app.command()(chat)
 app.command("index")(index_command)
 
 
@@ -227,8 +229,8 @@ def serve_mcp(
 
 def _status_of(work: Callable[[], int]) -> int:
     """The exit status of ``work``; what went wrong is told in one line."""
-    # Taken out of the environment because the settings refuse names with their prefix that are no settings.
-    debug = os.environ.pop("FOURCORNERS_DEBUG", "") not in ("", "0")
+    debug = _is_debugging()
+    os.environ.pop("FOURCORNERS_DEBUG", None)  # the settings refuse names with their prefix that are no settings
     try:
         return work()
     except KeyboardInterrupt:
@@ -237,14 +239,24 @@ def _status_of(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at exit
         return BROKEN_PIPE
     except Exception as error:
-        from fourcorners.errors import FourCornersError, InputError
+        return _report(error, debug)
 
-        if debug:
-            traceback.print_exc()
-        foreseen = isinstance(error, FourCornersError)
-        message = str(error) if foreseen else f"{type(error).__name__}: {error} (FOURCORNERS_DEBUG=1 shows where)"
-        _tell(f"error: {message}", "red")
-        return BAD_USAGE if isinstance(error, InputError) else FAULT
+
+def _is_debugging() -> bool:
+    """Whether tracebacks are to be shown."""
+    return os.environ.get("FOURCORNERS_DEBUG", "") not in ("", "0")
+
+
+def _report(error: Exception, debug: bool) -> int:
+    """Tell in one line what went wrong; the exit status for it."""
+    from fourcorners.errors import FourCornersError, InputError
+
+    if debug:
+        traceback.print_exception(error)
+    foreseen = isinstance(error, FourCornersError)
+    message = str(error) if foreseen else f"{type(error).__name__}: {error} (FOURCORNERS_DEBUG=1 shows where)"
+    _tell(f"error: {message}", "red")
+    return BAD_USAGE if isinstance(error, InputError) else FAULT
 
 
 def _open(

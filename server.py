@@ -1,4 +1,5 @@
-"""The chains over REST: LangServe routes for /answer, /grounded and /rag, with /docs, /health and, if asked, raw text.
+"""The chains over REST: LangServe routes for /answer, /grounded, /rag, /chat and /instruct, with /docs, /health and,
+if asked, raw text.
 
 ``uvicorn fourcorners.server:app`` and ``fourcorners serve`` run the same app. The model is loaded when serving starts,
 never at import, and is closed when serving ends. What a client gets when something is wrong: ``rest.py``.
@@ -31,6 +32,8 @@ from langserve.server import EndpointName
 from pydantic import Field
 
 from fourcorners.chains.answer import Llm, Question, answer_chain, grounded_chain
+from fourcorners.chains.chat import ChatQuestion, chat_chain
+from fourcorners.chains.instruct import Instruction, instruct_chain
 from fourcorners.chains.rag import RagQuestion, rag_chain
 from fourcorners.completions import completer_of, completion_routes
 from fourcorners.llms import init_llm
@@ -145,6 +148,8 @@ def _chain_routes(llm: Llm, retriever: Runnable[str, Any], settings: ServerSetti
         "/answer": (answer_chain(llm, **options), Asked),
         "/grounded": (grounded_chain(llm, **options), Asked),
         "/rag": (rag_chain(retriever, llm, **options), str | RagQuestion),
+        "/chat": (chat_chain(retriever, llm, **options), str | ChatQuestion),
+        "/instruct": (instruct_chain(llm), str | Instruction),
     }
     router = APIRouter(route_class=ChainRoute)
     for path, (chain, asked) in chains.items():

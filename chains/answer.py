@@ -161,11 +161,11 @@ class GroundedStream:
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         """Chunks for each input; inputs that come in chunks are added up first."""
-        yield from self.reply(_merged(list(inputs)), config)
+        yield from self.reply(merged(list(inputs)), config)
 
     async def atransform(self, inputs: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         """As ``transform``."""
-        async for chunk in self.areply(_merged([chunk async for chunk in inputs]), config):
+        async for chunk in self.areply(merged([chunk async for chunk in inputs]), config):
             yield chunk
 
     def reply(self, given: Any, config: RunnableConfig) -> Iterator[AddableDict]:
@@ -203,10 +203,11 @@ class GroundedStream:
         return AddableDict(reply_tail(text.evidence, collector, text.packed))
 
 
-def _merged(chunks: list[Any]) -> Any:
+def merged(chunks: list[Any]) -> Any:
+    """Inputs that came in chunks as one. Raises InputError where there is none."""
     if not chunks:
-        raise InputError("the input is empty: give question and context")
-    merged = chunks[0]
+        raise InputError("the input is empty: give a question")
+    whole = chunks[0]
     for chunk in chunks[1:]:
-        merged = merged + chunk
-    return merged
+        whole = whole + chunk
+    return whole

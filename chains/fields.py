@@ -105,7 +105,9 @@ def _nothing(value: Any) -> AddableDict | None:
     if evidence.sentences:
         return None
     said = {"answer": evidence.options.refusal, "citations": [], "refused": True, "guarantee": "enforced"}
-    return AddableDict({**said, "score": None, "threshold": None, "usage": {}, **nothing_filled(evidence.form)})
+    return AddableDict(
+        {**said, "score": None, "threshold": None, "left_out": [], "usage": {}, **nothing_filled(evidence.form)}
+    )
 
 
 def _checked(evidence: Evidence, answer: str) -> dict[str, Any]:

@@ -70,16 +70,16 @@ class _RagStream:
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         question = _question(list(inputs))
         documents = self._retriever.invoke(question, config)
-        yield from self._answer.reply({"question": question, "context": _as_list(documents)}, config)
+        yield from self._answer.reply({"question": question, "context": as_list(documents)}, config)
 
     async def atransform(self, inputs: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         question = _question([chunk async for chunk in inputs])
         documents = await self._retriever.ainvoke(question, config)
-        async for chunk in self._answer.areply({"question": question, "context": _as_list(documents)}, config):
+        async for chunk in self._answer.areply({"question": question, "context": as_list(documents)}, config):
             yield chunk
 
 
-def _as_list(found: Any) -> Any:
+def as_list(found: Any) -> Any:
     """What a retriever returned; one text or Document counts as one, anything odd is left for the prompt to refuse."""
     if isinstance(found, Iterable) and not isinstance(found, str | Document | Mapping):
         return list(found)

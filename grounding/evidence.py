@@ -117,12 +117,17 @@ class Citation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One question, its documents in order of rank, the grounding asked for, and the form to fill in, if any."""
+    """One question, its documents in order of rank, the grounding asked for, and the form to fill in, if any.
+
+    ``system`` and ``history`` are shown to the model beside them and are never quoted.
+    """
 
     question: str
     documents: tuple[SourceDocument, ...]
     options: GroundingOptions = field(default_factory=GroundingOptions)
     form: Form | None = None
+    system: str = ""
+    history: str = ""
 
     @cached_property
     def sentences(self) -> tuple[Sentence, ...]:

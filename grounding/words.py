@@ -48,14 +48,14 @@ def alike(term: str, other: str) -> bool:
 @cache
 def base_forms() -> dict[str, str]:
     """English irregular forms to their base form, folded: "began" to "begin", "children" to "child"."""
-    return {form: line[0] for line in _table("word_forms.txt") for form in line[1:]}
+    return {form: line[0] for line in read_table("word_forms.txt") for form in line[1:]}
 
 
 @cache
 def word_families() -> dict[str, frozenset[str]]:
     """English stems to the stems that ask for the same thing ("price": "cost", "fee", …); related, not equal."""
     families: dict[str, set[str]] = {}
-    for line in _table("word_families.txt"):
+    for line in read_table("word_families.txt"):
         stems = {stem(word, "english") for word in line}
         for one in stems:
             families.setdefault(one, set()).update(stems - {one})
@@ -71,7 +71,7 @@ def function_words(language: str) -> frozenset[str]:
 @cache
 def word_class(name: str) -> frozenset[str]:
     """The words (folded) of a line of ``word_classes.txt``."""
-    return {line[0].rstrip(":"): frozenset(line[1:]) for line in _table("word_classes.txt")}[name]
+    return {line[0].rstrip(":"): frozenset(line[1:]) for line in read_table("word_classes.txt")}[name]
 
 
 def guess_language(words: list[str]) -> str | None:
@@ -84,10 +84,10 @@ def guess_language(words: list[str]) -> str | None:
 
 @cache
 def _function_word_table() -> dict[str, frozenset[str]]:
-    return {line[0].rstrip(":"): frozenset(line[1:]) for line in _table("function_words.txt")}
+    return {line[0].rstrip(":"): frozenset(line[1:]) for line in read_table("function_words.txt")}
 
 
-def _table(name: str) -> list[list[str]]:
+def read_table(name: str) -> list[list[str]]:
     """The words of each line of a data file beside this module; lines with "#" are comments."""
     lines = files(__package__).joinpath(name).read_text("utf-8").splitlines()
     return [line.split() for line in lines if line and not line.startswith("#")]

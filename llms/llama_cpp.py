@@ -106,6 +106,11 @@ class LlamaCpp(BaseLLM):
         """What the engine has done and is doing."""
         return self._engine.metrics
 
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether it may be asked for more than to copy from documents; the bundled reader may not."""
+        return self._profile.follows_instructions
+
     def close(self) -> None:
         """Free the model. Requests under way fail with EngineClosed; further ones too."""
         self._engine.close()

@@ -24,6 +24,7 @@ class Profile:
     model_weight: float
     sentence_threshold: float
     phrase_threshold: float
+    follows_instructions: bool = True
 
     def threshold(self, options: GroundingOptions) -> float:
         """The refusal threshold for these options, unless the caller gave one."""
@@ -49,6 +50,7 @@ READER = Profile(
     model_weight=0.1,
     sentence_threshold=0.55,
     phrase_threshold=0.55,
+    follows_instructions=False,
 )
 
 

@@ -31,9 +31,10 @@ from fourcorners.grounding.sentence_policy import answer_in_sentences
 from fourcorners.llms.profile import Profile
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.stopping import stopped_at
-from fourcorners.prompts.chat_format import ChatFormat
+from fourcorners.prompts.chat_format import PLAIN, SPEAKERS, ChatFormat
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
+from fourcorners.prompts.instruct import InstructText
 
 MIN_CONTEXT_TOKENS = 16
 QUESTION_STEP = 64
@@ -166,13 +167,18 @@ def plan_run(
     info: dict[str, Any] = {"guarantee": "none", "refused": False, "citations": []}
     if isinstance(prompt, GroundedText) and prompt.evidence.options.grounding == "verbatim":
         return _grounded_run(prompt, engine, profile, chat_format, settings)
+    stop = chat_format.stop
     if isinstance(prompt, GroundedText):
         packed, tokens = _plain_prompt(prompt, engine, chat_format, settings)
         info |= packing_info(packed, prompt.evidence)
+    elif isinstance(prompt, InstructText):
+        tokens = prompt_tokens(chat_format.wrap(*map(chat_format.guarded, prompt.segments())), vocabulary)
     else:
         # A plain string is the whole prompt; it is the caller's, not a template's, so its markers stay text.
         tokens = prompt_tokens(chat_format.wrap([], [Segment(prompt, trusted=False)]), vocabulary)
-    made = free_generation(engine, tokens, settings, chat_format.stop)
+    if chat_format is PLAIN and isinstance(prompt, GroundedText | InstructText):
+        stop = (*stop, *SPEAKERS)
+    made = free_generation(engine, tokens, settings, stop)
     return Run(
         engine,
         made.program,

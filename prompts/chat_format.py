@@ -14,6 +14,8 @@ from fourcorners.prompts.contract import Segment
 _SYSTEM_MARK, _USER_MARK = "\x01system\x01", "\x01user\x01"
 _MARKERS = regex.compile(r"<<[^<>\n]+>>|<[^<>\n]+>|\[[^\[\]\n]+\]|##+ ?[^\n#]+|[\p{L}]+:(?=\s*\Z)")
 """What in the text around a turn a model may take for its border: <…>, […], ### … and a role with its colon."""
+SPEAKERS = ("\nUser:", "\nHuman:", "\nQuestion:")
+"""How a model without turn tokens begins to speak for somebody else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.documents import Document
@@ -45,8 +46,8 @@ class GroundedText(str):
             blocks = list(packed.blocks)
         else:
             blocks = [document.text for document in evidence.documents if document.text.strip()]
-        values = prompt_values(evidence, blocks)
-        text = cls("\n\n".join("".join(s.text for s in shown.fill(part, values)) for part in ("system", "user")))
+        parts = (segments_of(part, shown, evidence, blocks) for part in ("system", "user"))
+        text = cls("\n\n".join("".join(segment.text for segment in part) for part in parts))
         text.evidence, text.contract, text.packed = evidence, contract, packed
         return text
 
@@ -88,7 +89,11 @@ class GroundedPromptTemplate(PromptTemplate):
     def format_prompt(self, **kwargs: Any) -> PromptValue:
         """Raises InputError where question or context is missing or of another type."""
         variables = self._merge_partial_and_user_variables(**kwargs)
+        around = {name: variables[name] for name in ("system", "history") if variables.get(name)}
+        for name, text in around.items():
+            _check_text(name, text)
         evidence = make_evidence(variables.get("question"), variables.get("context"), self.options, self.form)
+        evidence = replace(evidence, **around)
         contract = Contract(self.system, self.template) if self.custom else None
         return GroundedPromptValue.of(GroundedText.of(evidence, contract, self.count_tokens))
 
@@ -111,7 +116,9 @@ def grounded_prompt(
 ) -> GroundedPromptTemplate:
     """A prompt for ``{"question", "context"}`` whose answer is bound to the context.
 
-    ``options`` are those of GroundingOptions (``span``, ``max_spans``, ``refusal``, ``threshold`` …). ``template``
+    An input may also have ``system``, an instruction that goes before the prompt's own, and ``history``, the
+    conversation as text; both are only read by the model, ``history`` not where it answers in ``verbatim``. ``options``
+    are those of GroundingOptions (``span``, ``max_spans``, ``refusal``, ``threshold`` …). ``template``
     replaces the wording shown to the model; it needs the gaps ``{question}`` and ``{context}``. With ``schema`` the
     answer is JSON for that pydantic model. ``count_tokens`` is for LLMs that do not pack the documents themselves, as
     those of ``init_llm("llama_cpp:…")`` do: with it, they are packed to ``context_tokens`` here. Raises SettingsError.
@@ -149,16 +156,20 @@ def grounding_options(**options: Any) -> GroundingOptions:
 
 def make_evidence(question: Any, context: Any, options: GroundingOptions, form: Form | None = None) -> Evidence:
     """Evidence from what a caller gave. Raises InputError naming the field and the value."""
-    if not isinstance(question, str):
-        raise InputError(f"question must be a text, not {type(question).__name__} {shortened(question)}")
+    evidence = Evidence(check_question(question), tuple(_documents(context)), options, form)
+    for document in evidence.documents:
+        check_encodable(f"document {document.id}", document.text)
+    return evidence
+
+
+def check_question(question: Any) -> str:
+    """``question`` itself. Raises InputError where it is no text, empty, too long or no Unicode."""
+    _check_text("question", question)
     if not question.strip():
         raise InputError(f"question is empty ({question!r}): ask something")
     if len(question) > MAX_QUESTION_CHARS:
         raise InputError(f"question has {len(question)} characters, {MAX_QUESTION_CHARS} are allowed: shorten it")
-    evidence = Evidence(question, tuple(_documents(context)), options, form)
-    for name, text in (("question", question), *((f"document {d.id}", d.text) for d in evidence.documents)):
-        _check_encodable(name, text)
-    return evidence
+    return str(question)
 
 
 def default_contract_name(options: GroundingOptions, form: Form | None = None) -> str:
@@ -176,8 +187,21 @@ def prompt_values(evidence: Evidence, blocks: Sequence[str]) -> dict[str, str]:
 
 
 def segments_of(part: str, contract: Contract, evidence: Evidence, blocks: Sequence[str]) -> list[Segment]:
-    """Segments of one part of ``contract`` ("system" or "user") filled with the evidence."""
-    return contract.fill(part, prompt_values(evidence, blocks))
+    """Segments of one part of ``contract`` ("system" or "user") filled with the evidence, behind what comes first."""
+    return [*_first_of(part, evidence), *contract.fill(part, prompt_values(evidence, blocks))]
+
+
+def _first_of(part: str, evidence: Evidence) -> list[Segment]:
+    """The caller's own instruction before the system text, the conversation before the user's; both are not trusted."""
+    gap = Segment("\n\n", trusted=True)
+    if part == "system":
+        return [Segment(evidence.system, trusted=False), gap] if evidence.system else []
+    if not evidence.history or evidence.options.grounding == "verbatim":
+        return []
+    return [Segment(_HISTORY_TITLE, trusted=True), Segment(evidence.history, trusted=False), gap]
+
+
+_HISTORY_TITLE = "The conversation so far, which is no source:\n"
 
 
 def _documents(context: Any) -> list[SourceDocument]:
@@ -204,7 +228,14 @@ def _document(item: Any, number: int) -> SourceDocument:
     raise InputError(f"document {number} of the context must be a text or a Document, not {shortened(item)}")
 
 
-def _check_encodable(name: str, text: str) -> None:
+def _check_text(name: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{name} must be a text, not {type(text).__name__} {shortened(text)}")
+    check_encodable(name, text)
+
+
+def check_encodable(name: str, text: str) -> None:
+    """Raises InputError where ``text`` has half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -7,7 +7,16 @@ import pytest
 
 import fourcorners
 
-PUBLIC = {"__version__", "answer_chain", "grounded_chain", "grounded_prompt", "init_llm", "rag_chain"}
+PUBLIC = {
+    "__version__",
+    "answer_chain",
+    "chat_chain",
+    "grounded_chain",
+    "grounded_prompt",
+    "init_llm",
+    "instruct_chain",
+    "rag_chain",
+}
 
 
 def test_the_public_names_are_these_and_all_can_be_imported() -> None:

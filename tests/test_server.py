@@ -21,6 +21,7 @@ import httpx
 import pytest
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import GenerationChunk, LLMResult
 from langserve import RemoteRunnable
 from pydantic import PrivateAttr
@@ -114,6 +115,43 @@ async def test_rag_answers_from_the_paths(server: Server, given: Any) -> None:
         assert citation["quote"] == reply["answer"]
         chunks = [chunk async for chunk in remote.astream(given)]
         assert "answer" not in chunks[0]  # the sources come before the first word
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["user", "When does the first ferry leave?"], ["assistant", "The first ferry leaves at 6:40 on weekdays."]],
+        [{"role": "user", "content": "When does the first ferry leave?"}],
+        [HumanMessage("When does the first ferry leave?"), AIMessage("The first ferry leaves at 6:40 on weekdays.")],
+    ],
+)
+async def test_chat_understands_a_follow_up(server: Server, history: Any) -> None:
+    async with server.aremote("/chat") as remote:
+        given = {"question": "And on weekends?", "history": history}
+        reply = await remote.ainvoke(given)
+        assert reply["standalone_question"] == "When does the first ferry leave on weekends?"
+        assert reply["rewritten_by"] == "rule"
+        assert reply["answer"] == "The first ferry leaves at 6:40 on weekdays."
+        assert (await remote.ainvoke("What does a ticket cost?"))["rewritten_by"] == "nobody"
+        chunks = [chunk async for chunk in remote.astream(given)]
+        assert "answer" not in chunks[0]
+
+
+def test_a_bad_history_is_refused(server: Server) -> None:
+    for history in ("Who?", [5], [["nobody", "x"]]):
+        response = server.post("/chat/invoke", {"input": {"question": "Who?", "history": history}})
+        assert (response.status_code, "history" in response.text) == (422, True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("given", ["Who?", {"question": "Who?"}, {"question": "Who?", "system": "Be brief."}])
+async def test_instruct_takes_a_question_and_a_system_text(server: Server, given: Any) -> None:
+    async with server.aremote("/instruct") as remote:
+        text = await remote.ainvoke(given)
+        assert isinstance(text, str)
+        assert await streamed(remote, given) == text
+    assert server.post("/instruct/invoke", {"input": {"question": 5}}).status_code == 422
 
 
 @pytest.mark.asyncio
@@ -216,7 +254,9 @@ def test_unknown_routes_are_404(server: Server) -> None:
 # The pages
 
 
-@pytest.mark.parametrize("page", ["/docs", "/answer/playground/", "/grounded/playground/", "/rag/playground/"])
+@pytest.mark.parametrize(
+    "page", ["/docs", "/answer/playground/", "/grounded/playground/", "/rag/playground/", "/chat/playground/"]
+)
 def test_pages_need_no_network(server: Server, page: str) -> None:
     with httpx.Client(base_url=server.url) as client:
         response = client.get(page)
@@ -235,7 +275,7 @@ def test_schemas_and_health(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.get("/health").json() == {"status": "ok", "version": fourcorners.__version__}
         paths = client.get("/openapi.json").json()["paths"]
-        for chain in ("answer", "grounded", "rag"):
+        for chain in ("answer", "grounded", "rag", "chat", "instruct"):
             assert f"/{chain}/invoke" in paths
             assert "question" in json.dumps(client.get(f"/{chain}/input_schema").json())
         assert "citations" in client.get("/rag/output_schema").json()["properties"]
