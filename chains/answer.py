@@ -11,9 +11,11 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict
 
+from fourcorners.chains.free import FreeAnswers
 from fourcorners.chains.reply import Collector, Reply, reply_tail
-from fourcorners.errors import InputError
+from fourcorners.errors import InputError, SettingsError
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.grounding.support import SupportCheck
 from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
 
 Llm = BaseLanguageModel[Any] | Runnable[Any, Any]
@@ -30,7 +32,7 @@ class Question(BaseModel):
 
 def answer_chain(
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -38,12 +40,20 @@ def answer_chain(
     threshold: float | None = None,
     prior_weight: float | None = None,
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
 ) -> Runnable[dict[str, Any], str]:
     """``{"question", "context"}`` to the answer: ``PromptTemplate | LLM | StrOutputParser``.
 
     With an LLM of ``init_llm`` and ``grounding="verbatim"`` the answer is, by construction, ``span``s of the context
-    or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced. Raises
-    SettingsError for bad settings; the chain raises InputError for bad input and EngineError for faults.
+    or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced.
+
+    With ``grounding="free"`` the model answers in its own words, streamed by the sentence: each is checked against the
+    context first, and followed by the numbers of its citations, `` [1][3]``, or by `` [unsupported]``; ``strict`` leaves
+    the latter out, and refuses where nothing is left. ``support_check`` is a model's opinion beside the rules of
+    ``grounding.support``.
+
+    Raises SettingsError for bad settings; the chain raises InputError for bad input and EngineError for faults.
     """
     prompt = grounded_prompt(
         template,
@@ -53,14 +63,16 @@ def answer_chain(
         refusal=refusal,
         threshold=threshold,
         prior_weight=prior_weight,
+        strict=strict,
     )
-    chain: Runnable[dict[str, Any], str] = prompt | llm | StrOutputParser()
+    free = _free_answers(prompt, llm, support_check)
+    chain: Runnable[dict[str, Any], str] = prompt | free.as_texts() if free else prompt | llm | StrOutputParser()
     return chain
 
 
 def grounded_chain(
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -68,6 +80,8 @@ def grounded_chain(
     threshold: float | None = None,
     prior_weight: float | None = None,
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
 ) -> Runnable[dict[str, Any], dict[str, Any]]:
     """``{"question", "context"}`` to the whole ``Reply`` as a dict; settings as in ``answer_chain``.
 
@@ -81,8 +95,9 @@ def grounded_chain(
         refusal=refusal,
         threshold=threshold,
         prior_weight=prior_weight,
+        strict=strict,
     )
-    stream = GroundedStream(prompt, llm)
+    stream = GroundedStream(prompt, llm, support_check)
     return as_chain(stream, "grounded_chain", Question)
 
 
@@ -108,8 +123,11 @@ def as_chain(stream: ReplyStream, name: str, input_type: type[BaseModel]) -> Run
 class GroundedStream:
     """The steps of a grounded reply, sync and async; holds no state between calls."""
 
-    def __init__(self, prompt: GroundedPromptTemplate, llm: Llm) -> None:
+    def __init__(
+        self, prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None = None
+    ) -> None:
         self._prompt = prompt
+        self._free = _free_answers(prompt, llm, support_check)
         self._answer: Runnable[Any, str] = llm | StrOutputParser()
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
@@ -125,6 +143,9 @@ class GroundedStream:
         """Chunks of one reply."""
         value = self._value(given, config)
         yield self._head(given)
+        if self._free:
+            yield from self._free.chunks(value, config)
+            return
         collector = Collector()
         for piece in self._answer.stream(value, collector.added_to(config)):
             if piece:
@@ -135,6 +156,10 @@ class GroundedStream:
         """As ``reply``."""
         value = self._value(given, config)
         yield self._head(given)
+        if self._free:
+            async for chunk in self._free.achunks(value, config):
+                yield chunk
+            return
         collector = Collector()
         async for piece in self._answer.astream(value, collector.added_to(config)):
             if piece:
@@ -154,6 +179,16 @@ class GroundedStream:
         text = value.to_string()
         assert isinstance(text, GroundedText)
         return AddableDict(reply_tail(text.evidence, collector))
+
+
+def _free_answers(
+    prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None
+) -> FreeAnswers | None:
+    if prompt.options.grounding == "free":
+        return FreeAnswers(llm, support_check)
+    if support_check is not None:
+        raise SettingsError(f"support_check is for grounding='free', not {prompt.options.grounding!r}")
+    return None
 
 
 def _merged(chunks: list[Any]) -> Any:

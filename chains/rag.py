@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from fourcorners.chains.answer import GroundedStream, Llm, as_chain
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.grounding.support import SupportCheck
 from fourcorners.prompts.grounded import grounded_prompt
 
 
@@ -25,7 +26,7 @@ class RagQuestion(BaseModel):
 def rag_chain(
     retriever: Runnable[str, Any],
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -33,6 +34,8 @@ def rag_chain(
     threshold: float | None = None,
     prior_weight: float | None = None,
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
 ) -> Runnable[Any, dict[str, Any]]:
     """A question (a text, or ``{"question"}``) to the whole ``Reply``; settings as in ``answer_chain``.
 
@@ -47,8 +50,9 @@ def rag_chain(
         refusal=refusal,
         threshold=threshold,
         prior_weight=prior_weight,
+        strict=strict,
     )
-    stream = _RagStream(retriever, GroundedStream(prompt, llm))
+    stream = _RagStream(retriever, GroundedStream(prompt, llm, support_check))
     return as_chain(stream, "rag_chain", RagQuestion)
 
 

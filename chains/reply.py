@@ -33,11 +33,27 @@ class Quote(Place):
     also: list[Place] = Field(default_factory=list)
 
 
+class CheckedSentence(BaseModel):
+    """A sentence of a free answer: ``answer[start:end] == text``.
+
+    ``citations`` are numbers, counted from 1, into the reply's own; ``reason`` says what supports it, or the rule that it
+    broke and the word that broke it.
+    """
+
+    text: str
+    start: int
+    end: int
+    supported: bool
+    reason: str
+    citations: list[int]
+
+
 class Reply(BaseModel):
     """What ``grounded_chain`` and ``rag_chain`` return, as a dict.
 
     ``refused`` says that the refusal branch was taken; ``score`` is the refusal's log-odds against the best answer
     (None where no model was asked or the LLM does not tell), ``threshold`` the limit it was held against.
+    ``sentences`` are those of a free answer, else none.
     ``guarantee`` is about provenance, never about truth.
     """
 
@@ -45,6 +61,7 @@ class Reply(BaseModel):
     context: ContextInput
     answer: str
     citations: list[Quote]
+    sentences: list[CheckedSentence] = Field(default_factory=list)
     refused: bool
     score: float | None
     threshold: float | None
@@ -87,7 +104,7 @@ def reply_tail(evidence: Evidence, collector: Collector) -> dict[str, Any]:
     usage = {**info.get("usage", {}), **info.get("timing", {})}
     if info.get("n_left_out"):
         usage["left_out_sentences"] = info["n_left_out"]
-    return {**tail, "usage": usage, **({} if collector.answer else {"answer": ""})}
+    return {**tail, "sentences": [], "usage": usage, **({} if collector.answer else {"answer": ""})}
 
 
 def _best_effort(evidence: Evidence, answer: str) -> dict[str, Any]:

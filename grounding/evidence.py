@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fourcorners.grounding.layout import Kind, places
 from fourcorners.grounding.segmentation import sentences as split_sentences
@@ -20,7 +20,7 @@ class GroundingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grounding: Literal["verbatim", "none"] = "verbatim"
+    grounding: Literal["verbatim", "free", "none"] = "verbatim"
     span: Literal["sentence", "phrase"] = "sentence"
     max_spans: int = Field(default=1, ge=1, le=20)
     refusal: str = Field(default=DEFAULT_REFUSAL, min_length=1, max_length=200)
@@ -28,6 +28,8 @@ class GroundingOptions(BaseModel):
     """Refuse when the refusal score (log-odds of refusal against the best answer) exceeds it; None: the model's own."""
     prior_weight: float | None = Field(default=None, ge=0)
     """Weight of the lexical prior beside the model's probabilities; None: the model's own, 0: off."""
+    strict: bool = False
+    """Of a free answer leave out the sentences that are not supported, instead of marking them."""
 
     @field_validator("threshold")
     @classmethod
@@ -42,6 +44,12 @@ class GroundingOptions(BaseModel):
         if value != value.strip() or "\n" in value or "\r" in value:
             raise ValueError(f"refusal must be one line without outer white space, not {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _strict_is_for_free(self) -> Self:
+        if self.strict and self.grounding != "free":
+            raise ValueError(f"strict=True is for grounding='free', not {self.grounding!r}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

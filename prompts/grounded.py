@@ -131,7 +131,8 @@ def make_evidence(question: Any, context: Any, options: GroundingOptions) -> Evi
 
 def default_contract_name(options: GroundingOptions) -> str:
     """The prompt file for these options."""
-    return "plain" if options.grounding == "none" else f"verbatim_{options.span}"
+    names = {"none": "plain", "free": "free"}
+    return names.get(options.grounding, f"verbatim_{options.span}")
 
 
 def prompt_values(evidence: Evidence, blocks: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,311 @@
+"""What a sentence says that must not be changed: its words, facts, names, negations, clause by clause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.resources import files
+
+import regex
+
+from fourcorners.grounding.dates import date_words
+from fourcorners.grounding.quantities import Fact, facts_in
+from fourcorners.grounding.words import base_forms, fold, function_words, stem
+
+_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}\u200c\u200d]*")
+_NEGATIONS = frozenset(
+    "not no never none nobody nothing nowhere neither nor cannot hardly barely scarcely rarely seldom "
+    "nicht kein keine keinen keinem keiner keines nie niemals niemand nichts weder kaum "
+    "ne pas jamais aucun aucune rien guère ni".split()
+)
+_EXCEPTIONS = frozenset(
+    "without except excepting unless excluding apart ohne außer ausgenommen sans sauf hormis excepté".split()
+)
+_REFUSALS = frozenset("fail fails failed refuse refuses refused lack lacks lacked "
+    "forbid forbids forbidden prohibit prohibits prohibited ban bans banned disallowed verboten untersagt unzulässig "
+    "interdit interdite interdits interdites".split())
+_PERMISSIONS = frozenset(
+    "allow allows allowed permit permits permitted erlaubt gestattet zulässig autorisé autorisée permis permise".split()
+)
+"""What "not allowed" shares with "must not" and "forbidden"."""
+_BREAKS = frozenset(
+    "and or but nor because although though while whereas if when unless except without which who whom whose where that "
+    "und oder aber sondern weil obwohl während wenn falls außer ohne der die das "
+    "et ou mais car parce quoique si quand lorsque sauf sans qui que dont où".split()
+)
+_JOINING = frozenset({"and", "or", "und", "oder", "et", "ou"})
+_RELATIVE = frozenset("which who whom whose where qui que dont où".split())
+_AMBIGUOUS_BREAKS = frozenset("der die das que that nor".split())
+"""A clause begins with them only behind a comma."""
+_DETERMINERS = frozenset(
+    "the a an this that these those each every all both some any no our your their his her its my "
+    "der die das ein eine jeder jede jedes dieser diese dieses alle kein keine "
+    "le la les l un une des ce cette ces chaque tous toutes".split()
+)
+_PRONOUNS = frozenset(
+    "it he she they this that these those its his her their them him such here there "
+    "er sie es dies diese dieser dieses dessen deren ihr ihre sein seine dort "
+    "il elle ils elles ce cela ceci son sa ses leur leurs".split()
+)
+_TITLES = frozenset("mr mrs ms miss dr prof professor sir lady herr frau m mme mlle monsieur madame".split())
+_LIGHT = frozenset(
+    "be have do make take give get go come put let say state mention note tell provide include contain offer use need "
+    "also however therefore thus moreover additionally furthermore finally instead still already then well please yes "
+    "according accord based document context text passage information source mean call named name one way thing kind "
+    "auch jedoch daher deshalb zudem außerdem bitte ja laut gemäß werden worden lassen geben machen "
+    "aussi donc ainsi cependant selon oui faire être avoir donner mettre".split()
+)
+_PREFIXES = ("un", "in", "im", "ir", "il", "non", "dis", "de", "mis", "anti", "miss", "wider", "mal")
+_CUT = regex.compile(r"[,;()–—\n]|\s-\s")
+_SENTENCE_BREAK = regex.compile(r"[.!?;\n]")
+_OPENING = regex.compile(r"[.!?:;\n\"“„«(|*#>‘•]")
+_ABBREVIATIONS = frozenset("st no nr vs approx ca fig art abs bzw inkl ggf max min jan feb mar apr jun jul aug sep sept oct nov dec".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word at ``start`` to ``end`` of its text. ``opens``: it begins a sentence, quote or item, so its capital tells nothing."""
+
+    text: str
+    fold: str
+    stem: str
+    start: int
+    end: int
+    content: bool
+    opens: bool
+    fact: int = -1
+
+    @property
+    def capital(self) -> bool:
+        """Whether it is written like a name."""
+        return self.text[0].isupper() or any(char.isupper() for char in self.text[1:])
+
+
+@dataclass(frozen=True)
+class Clause:
+    """Tokens and facts between two clause borders."""
+
+    tokens: tuple[Token, ...]
+    facts: tuple[Fact, ...]
+    relative: bool = False
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """Stems of the content words."""
+        return frozenset(token.stem for token in self.tokens if token.content)
+
+    @cached_property
+    def negations(self) -> tuple[int, ...]:
+        """Places in ``tokens`` of the words that negate; "not only" does not."""
+        return tuple(_negations(self.tokens))
+
+    @cached_property
+    def excepts(self) -> bool:
+        """Whether it is introduced by without, except, unless."""
+        return any(token.fold in _folded(_EXCEPTIONS) for token in self.tokens)
+
+    @cached_property
+    def own_subject(self) -> Token | None:
+        """The first content word, where the clause begins like one that has a subject of its own."""
+        first = next((t for t in self.tokens if t.fold not in _folded(_BREAKS) or t.fold in _folded(_DETERMINERS)), None)
+        content = next((token for token in self.tokens if token.content), None)
+        if first is None or content is None or (self.facts and self.facts[0].start < content.start):
+            return None
+        return content if first.fold in _folded(_DETERMINERS) or first.capital or content.opens else None
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A sentence taken apart. ``language`` is a Snowball name, "" where it is not known."""
+
+    text: str
+    language: str
+    facts: tuple[Fact, ...] = field(default=())
+    tokens: tuple[Token, ...] = field(default=())
+
+    @cached_property
+    def content(self) -> tuple[Token, ...]:
+        """Its content words."""
+        return tuple(token for token in self.tokens if token.content)
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """Stems of all its words."""
+        return frozenset(token.stem for token in self.tokens)
+
+    @cached_property
+    def folds(self) -> frozenset[str]:
+        """All its words, folded."""
+        return frozenset(token.fold for token in self.tokens)
+
+    @cached_property
+    def anaphoric(self) -> bool:
+        """Whether its subject is said before it: a pronoun is among its first words."""
+        return any(token.fold in _folded(_PRONOUNS) for token in self.tokens[:4])
+
+    @cached_property
+    def clauses(self) -> tuple[Clause, ...]:
+        """Its clauses in order; one without content words and facts is part of the next."""
+        return tuple(_clauses(self))
+
+    @cached_property
+    def names(self) -> tuple[Token, ...]:
+        """Words written like names where a capital tells something."""
+        return tuple(t for t in self.content if t.capital and not t.opens and t.fold not in _TITLES and t.fact < 0)
+
+    @cached_property
+    def first_word(self) -> Token | None:
+        """The content word, if any, that stands where every word has a capital."""
+        return next((token for token in self.content if token.opens and token.capital and token.fact < 0), None)
+
+
+def claims_of(text: str, language: str) -> Claims:
+    """Take ``text`` apart. About 0.2 ms for a sentence."""
+    facts = tuple(facts_in(text, language))
+    return Claims(text, language, facts, tuple(_tokens(text, language, facts)))
+
+
+@cache
+def permissions() -> frozenset[str]:
+    """Folded words for "allowed"."""
+    return _folded(_PERMISSIONS)
+
+
+def opposite_sides(word: str) -> frozenset[tuple[int, int]]:
+    """The groups of ``opposites.txt`` that a folded word is in, each with its side, 0 or 1."""
+    return _opposites().get(word, frozenset())
+
+
+def same_meaning(one: str, other: str) -> bool:
+    """Whether two stems are in one group of ``synonyms.txt``."""
+    groups = _synonyms()
+    return not groups.get(one, frozenset()).isdisjoint(groups.get(other, frozenset()))
+
+
+def known_word(stemmed: str) -> bool:
+    """Whether a stem is in ``synonyms.txt`` or among the words of no weight."""
+    return stemmed in _synonyms() or stemmed in _light()
+
+
+def negated_form(one: str, other: str) -> bool:
+    """Whether one of two folded words is the other with a negating prefix or "less": "safe", "unsafe"."""
+    short, long = sorted((one, other), key=len)
+    if len(short) < 3 or short == long:
+        return False
+    if any(long == prefix + short for prefix in _PREFIXES):
+        return True
+    return long == short + "less" or (short.endswith("ful") and long == short[:-3] + "less") or (
+        long.endswith("less") and short.endswith("ful") and short[:-3] == long[:-4]
+    )
+
+
+def _tokens(text: str, language: str, facts: Sequence[Fact]) -> Iterator[Token]:
+    unimportant = function_words(language) | function_words("english") if language else function_words("english")
+    place = 0
+    previous, previous_end = "", 0
+    for match in _WORD.finditer(text):
+        while place < len(facts) and facts[place].end <= match.start():
+            place += 1
+        fact = place if place < len(facts) and facts[place].start < match.end() else -1
+        folded = fold(match.group())
+        gap = text[previous_end : match.start()]
+        opens = not previous or (
+            _OPENING.search(gap) is not None
+            and not (gap.rstrip() == "." and (previous in _TITLES or previous in _ABBREVIATIONS or len(previous) == 1))
+        )
+        stemmed = stem(folded, language or "english")
+        light = folded in _folded(_LIGHT) or stemmed in _light()
+        content = fact < 0 and not light and stemmed not in unimportant and folded not in _folded(_SPECIAL)
+        if content and len(folded) == 1 and not match.group().isupper():
+            content = False
+        yield Token(match.group(), folded, stemmed, match.start(), match.end(), content, opens, fact)
+        previous, previous_end = folded, match.end()
+
+
+def _clauses(claims: Claims) -> Iterator[Clause]:
+    runs: list[list[Token]] = []
+    previous: Token | None = None
+    for place, token in enumerate(claims.tokens):
+        gap = claims.text[previous.end : token.start] if previous else ""
+        inside = token.fact >= 0 and previous is not None and previous.fact == token.fact
+        comma = _CUT.search(gap) is not None
+        breaks = token.fold in _folded(_BREAKS) and (comma or token.fold not in _folded(_AMBIGUOUS_BREAKS))
+        between = token.fold in _JOINING and _between_facts(claims, place)
+        if not runs or (not inside and not between and (comma or breaks or (token.opens and _SENTENCE_BREAK.search(gap)))):
+            runs.append([])
+        runs[-1].append(token)
+        previous = token
+    merged: list[list[Token]] = [[]]
+    for run in runs:
+        merged[-1].extend(run)
+        if any(token.content or token.fact >= 0 for token in merged[-1]) and run is not runs[-1]:
+            merged.append([])
+    if len(merged) > 1 and not any(token.content or token.fact >= 0 for token in merged[-1]):
+        merged[-2].extend(merged.pop())
+    for run in filter(None, merged):
+        relative = run[0].fold in _folded(_RELATIVE) or (run[0].fold in {"der", "die", "das", "that"} and run is not merged[0] and claims.language == "german")
+        yield Clause(tuple(run), tuple(claims.facts[i] for i in sorted({t.fact for t in run if t.fact >= 0})), relative)
+
+
+def _between_facts(claims: Claims, place: int) -> bool:
+    """ "1580 and 1602", "5 or 6 kg"."""
+    tokens = claims.tokens
+    return 0 < place < len(tokens) - 1 and tokens[place - 1].fact >= 0 and tokens[place + 1].fact >= 0
+
+
+def _negations(tokens: Sequence[Token]) -> Iterator[int]:
+    for place, token in enumerate(tokens):
+        following = tokens[place + 1].fold if place + 1 < len(tokens) else ""
+        clitic = token.fold == "t" and place > 0 and tokens[place - 1].fold.endswith("n")
+        elided = token.fold == "n" and following and token.text == "n"
+        cue = token.fold in _folded(_NEGATIONS) or token.fold in _folded(_REFUSALS) or clitic or elided
+        if not cue or (token.fold == "not" and following == "only") or (token.fold == "nicht" and following == "nur"):
+            continue
+        if token.fold in ("no", "not", "nicht") and following in ("more", "less", "fewer", "later", "mehr", "weniger"):
+            continue  # "no more than 5" bounds, and is compared as a bound
+        if token.fold in ("pas", "jamais", "rien", "aucun", "aucune", "guere") and any(t.fold in ("ne", "n") for t in tokens[:place]):
+            continue  # counted with "ne"
+        if token.fold == "no" and following and tokens[place + 1].fact >= 0:
+            continue  # "No. 5"
+        yield place
+
+
+_SPECIAL = _PERMISSIONS | _NEGATIONS | _EXCEPTIONS | _REFUSALS | date_words() | _TITLES
+
+
+@cache
+def _folded(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(fold(word) for word in words)
+
+
+@cache
+def _light() -> frozenset[str]:
+    return frozenset(stem(fold(word), name) for word in _LIGHT for name in ("english", "german", "french")) | {
+        stem(form, "english") for form, base in base_forms().items() if base in _LIGHT
+    }
+
+
+@cache
+def _opposites() -> dict[str, frozenset[tuple[int, int]]]:
+    table: dict[str, set[tuple[int, int]]] = {}
+    for group, line in enumerate(_lines("opposites.txt")):
+        for side, words in enumerate(line.split("|")):
+            for word in words.split():
+                table.setdefault(fold(word), set()).add((group, side))
+    return {word: frozenset(sides) for word, sides in table.items()}
+
+
+@cache
+def _synonyms() -> dict[str, frozenset[int]]:
+    table: dict[str, set[int]] = {}
+    for group, line in enumerate(_lines("synonyms.txt")):
+        for word in line.split():
+            for language in ("english", "german", "french"):
+                table.setdefault(stem(fold(word), language), set()).add(group)
+    return {word: frozenset(groups) for word, groups in table.items()}
+
+
+def _lines(name: str) -> list[str]:
+    lines = files(__package__).joinpath(name).read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,416 @@
+"""The check of free answers: which place of the documents, if any, supports a sentence, and the citations for it.
+
+What is compared are words, numbers, dates, names, units, negations and their order, never meaning as such: a sentence
+passes where each of its words has a counterpart in one sentence of a document or two neighbouring ones, and no rule of
+``comparison.py`` is broken. What it cannot see is in the documentation of the guarantee.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Protocol
+
+import regex
+
+from fourcorners.grounding.claims import Claims, Token, claims_of
+from fourcorners.grounding.comparison import HARD_RULES, Comparison, Judgement, Place
+from fourcorners.grounding.copied import WordAutomaton
+from fourcorners.grounding.evidence import Citation, Evidence, Span
+from fourcorners.grounding.quantities import agrees
+from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
+
+MAX_CANDIDATES = 10
+MAX_PAIRS = 4
+MAX_PARTS = 3
+MAX_ANTECEDENTS = 2
+MAX_TEMPLATE_MATCHES = 200
+MAX_SENTENCE_CHARS = 4_000
+"""A longer sentence of a model is not checked, but unsupported."""
+
+_FRAME = regex.compile(
+    r"\s*(?:(?:according to|based on|as (?:stated|described|mentioned) in|per|from) (?:the |this |your )?"
+    r"(?:provided |given |supplied )?(?:context|text|document|documents|passage|information|source|sources)(?: provided| given)?\s*,\s*"
+    r"|(?:the |this )?(?:context|text|document|passage|source) (?:says|states|mentions|notes|explains) that\s+"
+    r"|(?:laut|gemäß) (?:dem |der )?(?:kontext|text|dokument|quelle)\s*,?\s*"
+    r"|(?:selon|d['’]après) (?:le |la )?(?:contexte|texte|document|source)\s*,\s*"
+    r"|(?:so|yes|also|in short|in summary|overall|finally|additionally|moreover|furthermore|however|therefore|then|next)\s*,\s*"
+    r"|(?:first|second|third)(?:ly)?\s*,\s*)+",
+    regex.I,
+)
+_LIST_MARK = regex.compile(r"\s*(?:[-*+•‣]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)+")
+_END = regex.compile(r"[\s.!?…;:]*\Z")
+_DIGITS = regex.compile(r"\d+")
+
+
+class SupportCheck(Protocol):
+    """A model's opinion, an NLI or a detector model for instance.
+
+    Given the text that may support it and the sentence: True, it is supported; False, it is not; None, no opinion.
+    It can veto any sentence and support one whose *words* differ; a number, date, name or negation that the rules find
+    wrong stays wrong. It is called at most once a sentence, from one thread at a time for each answer.
+    """
+
+    def __call__(self, premise: str, sentence: str) -> bool | None:
+        """Whether ``premise`` supports ``sentence``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a sentence is supported, why or why not in a few words, and by what."""
+
+    supported: bool
+    reason: str
+    citations: tuple[Citation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A place with its judgement; ``first`` to ``last`` index its sentences among those of the evidence."""
+
+    first: int
+    last: int
+    place: Place
+    judgement: Judgement
+
+
+class Checker:
+    """Checks the sentences of one answer, in order: what "it" means depends on the sentence before.
+
+    Made in time linear in the documents (about 1 s a megabyte) at the first check; a check takes some milliseconds.
+    Use one for each answer, from one thread at a time.
+    """
+
+    def __init__(self, evidence: Evidence, support_check: SupportCheck | None = None) -> None:
+        self._evidence, self._support_check = evidence, support_check
+        self._previous: _Found | None = None
+        self._previous_words: frozenset[str] = frozenset()
+
+    def check(self, sentence: str) -> Verdict:
+        """The verdict on the next sentence of the answer."""
+        text = sentence.strip()
+        text = text[_LIST_MARK.match(text).end() :] if _LIST_MARK.match(text) else text  # type: ignore[union-attr]
+        if len(text) > MAX_SENTENCE_CHARS:
+            return Verdict(False, f"too long to be checked: {len(text)} characters")
+        if copied := self._copied(text):
+            return self._kept(text, copied)
+        frame = _FRAME.match(text)
+        body = text[frame.end() :] if frame and frame.end() < len(text) else text
+        if differing := self._other_digits(body):
+            return Verdict(False, f"number: {differing}")
+        said = claims_of(body, self._language_of(body))
+        return self._judged(said, text)
+
+    # --- copies
+
+    def _copied(self, text: str) -> list[Span]:
+        """The places of whole sentences of a document that ``text`` copies letter by letter, white space apart."""
+        words = _END.sub("", text).split()
+        if not words or not self._evidence.sentences:
+            return []
+        pattern = regex.compile(r"\s+".join(map(regex.escape, words)))
+        found = []
+        for index, document in enumerate(self._evidence.documents):
+            for match in pattern.finditer(document.text):
+                span = self._whole_sentences(index, *match.span())
+                if span is not None:
+                    found.append(span)
+        return found
+
+    def _whole_sentences(self, document: int, start: int, end: int) -> Span | None:
+        """The sentences that begin at ``start`` and end at ``end`` but for their final signs; None for a part of one."""
+        starts, ends = self._borders
+        low = starts.get((document, start))
+        if low is None:
+            return None
+        tail = _SENTENCE_TAIL.match(self._evidence.documents[document].text, end)
+        high = ends.get((document, tail.end() if tail else end)) or ends.get((document, end))
+        return Span(document, start, self._evidence.sentences[high].end) if high is not None and high >= low else None
+
+    @cached_property
+    def _borders(self) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
+        sentences = self._evidence.sentences
+        return (
+            {(s.document, s.start): i for i, s in enumerate(sentences)},
+            {(s.document, s.end): i for i, s in enumerate(sentences)},
+        )
+
+    def _other_digits(self, text: str) -> str:
+        """The first number of ``text`` that differs, where text and a document are alike but for their numbers."""
+        words = _END.sub("", text).split()
+        runs = _DIGITS.findall(text)
+        if not runs or len(words) < 2:
+            return ""
+        template = r"\s+".join(_DIGITS.sub(r"(\\d+)", regex.escape(word)) for word in words)
+        pattern = regex.compile(rf"(?<![\p{{L}}\p{{N}}]){template}(?![\p{{L}}\p{{N}}])")
+        differing = ""
+        for index, document in enumerate(self._evidence.documents):
+            for n, match in enumerate(pattern.finditer(document.text, overlapped=True)):
+                if n >= MAX_TEMPLATE_MATCHES:
+                    break
+                theirs = list(match.groups())
+                if theirs == runs or self._same_facts(text, match.group(), index):
+                    return ""
+                differing = differing or next(a for a, b in zip(runs, theirs, strict=True) if a != b)
+        return differing
+
+    def _same_facts(self, text: str, other: str, document: int) -> bool:
+        """ "09:00" for "9:00": other digits, but the same values in the same order."""
+        mine = claims_of(text, self._language_of(text)).facts
+        theirs = claims_of(other, self._languages[document]).facts
+        return len(mine) == len(theirs) and all(agrees(a, b) for a, b in zip(mine, theirs, strict=True))
+
+    def _kept(self, text: str, spans: Sequence[Span]) -> Verdict:
+        """The verdict on a copy, which the next sentence may refer to."""
+        first = self._borders[0][spans[0].document, spans[0].start]
+        place = Place(self._claims_at(first, first))
+        self._previous = _Found(first, first, place, Judgement(None, "", 1.0))
+        self._previous_words = place.core.stems
+        return self._with_opinion(self._cited([spans[0]], also=spans[1:]), text, self._premise(first, first), "copied")
+
+    # --- places
+
+    def _judged(self, said: Claims, text: str) -> Verdict:
+        parts, best = self._supporting(said, MAX_PARTS)
+        if parts:
+            self._previous, self._previous_words = parts[0], said.stems
+            spans = list(dict.fromkeys(span for part in parts for span in self._spans(part)))
+            premise = "\n".join(dict.fromkeys(self._premise(part.first, part.last) for part in parts))
+            return self._with_opinion(self._cited(spans), text, premise, "words")
+        if best is None:
+            return Verdict(False, "words: nothing like it in the context")
+        broken, detail = best.judgement.broken, best.judgement.detail
+        if broken not in HARD_RULES and broken != "nothing" and self._support_check is not None:
+            if self._support_check(self._premise(best.first, best.last), text):
+                self._previous, self._previous_words = best, said.stems
+                return self._cited(self._spans(best), reason="support check")
+        return Verdict(False, f"{broken}: {detail}" if detail else f"{broken}: no statement to check")
+
+    def _supporting(self, said: Claims, n_parts: int, left: _Found | None = None) -> tuple[list[_Found], _Found | None]:
+        """Places that support all of ``said``; where there are none, the nearest miss."""
+        best: _Found | None = None
+        for found in self._candidates(said):
+            if found.judgement.broken is None and self._refers_rightly(said, found, left):
+                return [found], None
+            if found.judgement.broken is None:
+                found = replace(found, judgement=Judgement("elsewhere", said.tokens[0].text, found.judgement.share))
+            if best is None or _rank(found.judgement) > _rank(best.judgement):
+                best = found
+        if n_parts > 1:
+            for one, two in _splits(said):
+                parts, _ = self._supporting(one, 1, left)
+                rest, _ = self._supporting(two, n_parts - 1, parts[-1]) if parts else ([], None)
+                if parts and rest:
+                    return parts + rest, None
+        return [], best
+
+    def _refers_rightly(self, said: Claims, found: _Found, left: _Found | None) -> bool:
+        """Whether what a pronoun or a missing subject stands for is what ``found`` is about."""
+        if left is not None:
+            subject = said.clauses[0].own_subject if said.clauses else None
+            if subject is not None and not said.anaphoric:
+                one, two = (self._evidence.sentences[f.first].document for f in (found, left))
+                return one == two or bool(said.names)
+            return self._is_about(found, left)
+        if not said.anaphoric or self._previous is None:
+            return True
+        return self._is_about(found, self._previous) or bool(_subjects(found.place) & self._previous_words)
+
+    def _is_about(self, found: _Found, earlier: _Found) -> bool:
+        if earlier.first <= found.first <= earlier.last or found.first in self._antecedents(earlier.first):
+            return True
+        chain = self._antecedents(found.first)
+        if earlier.first in chain or earlier.last in chain:
+            return True
+        return bool(chain and chain[-1] in self._antecedents(earlier.first)) or bool(
+            _subjects(found.place) & _subjects(earlier.place)
+        )
+
+    def _candidates(self, said: Claims) -> Iterator[_Found]:
+        """Places with much in common with ``said``, best first: single sentences, then pairs of neighbours."""
+        hints = frozenset(self._question) if not said.content else frozenset()
+        ranked = self._ranked(said, hints)
+        sentences = self._evidence.sentences
+        spans = [(i, i) for i in ranked]
+        for i in ranked[:MAX_PAIRS]:
+            for first, last in ((i, i + 1), (i - 1, i)):
+                both = 0 <= first and last < len(sentences) and sentences[first].document == sentences[last].document
+                if both and (first, last) not in spans:
+                    spans.append((first, last))
+        for first, last in spans:
+            place = self._place(first, last)
+            yield _Found(first, last, place, Comparison(said, place, hints).judge())
+
+    def _ranked(self, said: Claims, hints: frozenset[str]) -> list[int]:
+        scores: Counter[int] = Counter()
+        n = len(self._evidence.sentences)
+        words = {token.stem for token in said.tokens} | hints
+        for word in words:
+            holding = self._index.get(word, ())
+            weight = math.log(1 + n / (1 + len(holding)))
+            for i in holding:
+                scores[i] += weight  # type: ignore[assignment]
+        # A sentence's first occurrence only; the same words elsewhere are found by their stems.
+        for _, length, start in self._automaton.runs(folded_words(said.text)):
+            scores[self._owners[start]] += length / 2  # type: ignore[assignment]
+        if len(scores) < MAX_CANDIDATES and (n <= MAX_CANDIDATES or said.facts):
+            scores.update(dict.fromkeys(range(min(n, MAX_CANDIDATES)), 0))
+        return [i for i, _ in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:MAX_CANDIDATES]]
+
+    def _place(self, first: int, last: int) -> Place:
+        sentence = self._evidence.sentences[first]
+        over = [self._claims_at(i, i) for i in sentence.under]
+        opening = self._openings[sentence.document]
+        if opening < first and opening not in sentence.under and self._evidence.sentences[opening].kind in ("heading", "title"):
+            over.append(self._claims_at(opening, opening))
+        before = [self._claims_at(i, i) for i in self._antecedents(first)]
+        return Place(self._claims_at(first, last), tuple(over), tuple(before))
+
+    @cached_property
+    def _openings(self) -> dict[int, int]:
+        openings: dict[int, int] = {}
+        for i, sentence in enumerate(self._evidence.sentences):
+            openings.setdefault(sentence.document, i)
+        return openings
+
+    def _antecedents(self, index: int) -> list[int]:
+        """The sentences that a pronoun of sentence ``index`` may refer to, nearest first."""
+        found: list[int] = []
+        sentences = self._evidence.sentences
+        while self._claims_at(index, index).anaphoric and len(found) < MAX_ANTECEDENTS:
+            index -= 1
+            if index < 0 or sentences[index].document != sentences[index + 1].document:
+                break
+            found.append(index)
+        return found
+
+    def _claims_at(self, first: int, last: int) -> Claims:
+        sentences = self._evidence.sentences
+        document = sentences[first].document
+        text = self._evidence.documents[document].text[sentences[first].start : sentences[last].end]
+        return _cached_claims(text, self._languages[document])
+
+    # --- the documents as a whole
+
+    @cached_property
+    def _languages(self) -> tuple[str, ...]:
+        return tuple(guess_language(folded_words(d.text[:5_000])) or "english" for d in self._evidence.documents)
+
+    def _language_of(self, text: str) -> str:
+        known = guess_language(folded_words(text))
+        return known or next(iter(self._languages), "english")
+
+    @cached_property
+    def _question(self) -> set[str]:
+        language = self._language_of(self._evidence.question)
+        words = (stem(word, language) for word in folded_words(self._evidence.question))
+        return {word for word in words if word not in function_words(language)}
+
+    @cached_property
+    def _words(self) -> list[list[str]]:
+        return [folded_words(sentence.text) for sentence in self._evidence.sentences]
+
+    @cached_property
+    def _index(self) -> dict[str, list[int]]:
+        """Stems to the sentences that hold them, and to those under a heading that does."""
+        index: dict[str, list[int]] = defaultdict(list)
+        for i, (sentence, words) in enumerate(zip(self._evidence.sentences, self._words, strict=True)):
+            language = self._languages[sentence.document]
+            over = [word for above in sentence.under[:1] for word in self._words[above]]
+            for word in {stem(w, language) for w in (*words, *over)}:
+                index[word].append(i)
+        return index
+
+    @cached_property
+    def _automaton(self) -> WordAutomaton:
+        return WordAutomaton(word for words in self._words for word in words)
+
+    @cached_property
+    def _owners(self) -> list[int]:
+        """The sentence of each word of the automaton's text."""
+        return [i for i, words in enumerate(self._words) for _ in words]
+
+    # --- verdicts
+
+    def _spans(self, found: _Found) -> list[Span]:
+        sentences = self._evidence.sentences
+        document = sentences[found.first].document
+        spans = [Span(document, sentences[found.first].start, sentences[found.last].end)]
+        around = [*sentences[found.first].under, *self._antecedents(found.first), self._openings[document]]
+        for i in dict.fromkeys(around):
+            if any(self._claims_at(i, i) is claims for claims in found.judgement.helped):
+                spans.append(Span(document, sentences[i].start, sentences[i].end))
+        return spans
+
+    def _cited(self, spans: Sequence[Span], also: Sequence[Span] = (), reason: str = "words") -> Verdict:
+        citations = []
+        for span in spans:
+            quote = self._evidence.quote(span)
+            others = also or [other for other in self._all_places(quote) if other != span]
+            places = sorted([span, *others], key=lambda one: (one.document, one.start))
+            first = places[0]
+            citation = Citation(
+                self._evidence.documents[first.document].id, first.document, first.start, first.end,
+                self._evidence.quote(first), tuple(p for p in places[1:] if self._evidence.quote(p) == self._evidence.quote(first)),
+            )  # fmt: skip
+            citations.append(citation)
+        return Verdict(True, reason, tuple(citations))
+
+    def _all_places(self, quote: str) -> Iterator[Span]:
+        for index, document in enumerate(self._evidence.documents):
+            start = document.text.find(quote)
+            while start >= 0:
+                yield Span(index, start, start + len(quote))
+                start = document.text.find(quote, start + len(quote))
+
+    def _premise(self, first: int, last: int) -> str:
+        """What a model is shown: the place, what stands over it, and a neighbour on either side."""
+        sentences = self._evidence.sentences
+        document = sentences[first].document
+        low = max(first - 1, self._openings[document])
+        high = last + 1 if last + 1 < len(sentences) and sentences[last + 1].document == document else last
+        over = [sentences[i].text for i in sentences[first].under if i < low]
+        return "\n".join([*over, self._evidence.documents[document].text[sentences[low].start : sentences[high].end]])
+
+    def _with_opinion(self, verdict: Verdict, text: str, premise: str, reason: str) -> Verdict:
+        if self._support_check is not None and self._support_check(premise, text) is False:
+            return Verdict(False, "support check")
+        return replace(verdict, reason=reason)
+
+
+_SENTENCE_TAIL = regex.compile(r"[.!?…;:\"'”’»)\]*_]*")
+
+
+@lru_cache(maxsize=4_096)
+def _cached_claims(text: str, language: str) -> Claims:
+    return claims_of(text, language)
+
+
+def _subjects(place: Place) -> set[str]:
+    """Stems that say what a place is about: its names, the first content word, and its headings."""
+    core = place.core
+    subjects = {token.stem for token in core.names} | {token.stem for token in core.content[:2]}
+    return subjects | {token.stem for claims in place.over for token in claims.content}
+
+
+def _rank(judgement: Judgement) -> tuple[float, bool]:
+    return round(judgement.share, 2), judgement.broken in HARD_RULES
+
+
+def _splits(said: Claims) -> Iterator[tuple[Claims, Claims]]:
+    """``said`` cut in two at a clause border, both with something to check."""
+    ends = [clause.tokens[-1] for clause in said.clauses[:-1]]
+    for end in ends:
+        cut = said.tokens.index(end) + 1
+        one, two = _part(said, said.tokens[:cut]), _part(said, said.tokens[cut:])
+        if all(len(part.content) + len(part.facts) >= 2 for part in (one, two)):
+            yield one, two
+
+
+def _part(said: Claims, tokens: Sequence[Token]) -> Claims:
+    kept = sorted({token.fact for token in tokens if token.fact >= 0})
+    renumbered = tuple(replace(t, fact=kept.index(t.fact) if t.fact >= 0 else -1) for t in tokens)
+    return Claims(said.text, said.language, tuple(said.facts[i] for i in kept), renumbered)
