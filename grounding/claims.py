@@ -44,18 +44,18 @@ _DETERMINERS = frozenset(
     "le la les l un une des ce cette ces chaque tous toutes".split()
 )
 _PRONOUNS = frozenset(
-    "it he she they this that these those its his her their them him such here there "
-    "er sie es dies diese dieser dieses dessen deren ihr ihre sein seine dort "
+    "it he she they this these those its his her their them him such "
+    "er sie es dies diese dieser dieses dessen deren ihr ihre sein seine "
     "il elle ils elles ce cela ceci son sa ses leur leurs".split()
 )
 _TITLES = frozenset("mr mrs ms miss dr prof professor sir lady herr frau m mme mlle monsieur madame".split())
 _LIGHT = frozenset(
-    "be have do make take give get go come put let say state mention note tell provide include contain offer use need "
-    "also however therefore thus moreover additionally furthermore finally instead still already then well please yes "
-    "according accord based document context text passage information source mean call named name one way thing kind "
-    "auch jedoch daher deshalb zudem außerdem bitte ja laut gemäß werden worden lassen geben machen "
-    "aussi donc ainsi cependant selon oui faire être avoir donner mettre".split()
+    "be have do also however therefore thus moreover additionally furthermore finally instead still already then well "
+    "please yes according accord based "
+    "auch jedoch daher deshalb zudem außerdem bitte ja laut gemäß werden worden wurde wurden sein haben "
+    "aussi donc ainsi cependant selon oui être avoir".split()
 )
+"""Words without a claim of their own, beside the function words."""
 _PREFIXES = ("un", "in", "im", "ir", "il", "non", "dis", "de", "mis", "anti", "miss", "wider", "mal")
 _CUT = regex.compile(r"[,;()–—\n]|\s-\s")
 _SENTENCE_BREAK = regex.compile(r"[.!?;\n]")
@@ -142,7 +142,8 @@ class Claims:
     @cached_property
     def anaphoric(self) -> bool:
         """Whether its subject is said before it: a pronoun is among its first words."""
-        return any(token.fold in _folded(_PRONOUNS) for token in self.tokens[:4])
+        first = self.tokens[:1] and self.tokens[0].fold in ("that", "das")
+        return bool(first) or any(token.fold in _folded(_PRONOUNS) for token in self.tokens[:4])
 
     @cached_property
     def clauses(self) -> tuple[Clause, ...]:
@@ -217,8 +218,8 @@ def _tokens(text: str, language: str, facts: Sequence[Fact]) -> Iterator[Token]:
         stemmed = stem(folded, language or "english")
         light = folded in _folded(_LIGHT) or stemmed in _light()
         content = fact < 0 and not light and stemmed not in unimportant and folded not in _folded(_SPECIAL)
-        if content and len(folded) == 1 and not match.group().isupper():
-            content = False
+        if len(folded) == 1 and fact < 0:
+            content = match.group().isupper() and not opens and folded != "i"  # "Model M"
         yield Token(match.group(), folded, stemmed, match.start(), match.end(), content, opens, fact)
         previous, previous_end = folded, match.end()
 

@@ -22,9 +22,6 @@ from fourcorners.grounding.quantities import Fact, agrees, rivals, unit_named
 from fourcorners.grounding.words import fold
 
 Rule = Literal["number", "date", "name", "negation", "opposite", "quantity", "order", "elsewhere", "words", "nothing"]
-HARD_RULES = frozenset({"number", "date", "name", "negation", "opposite", "quantity", "order", "elsewhere"})
-"""What no model's opinion can make good."""
-
 _OWN, _INHERITED = 1.0, 0.8
 _SUFFIXES = (
     "ational", "ation", "ition", "ement", "ment", "ance", "ence", "ings", "ing", "ions", "ion", "able", "ible", "ally",
@@ -88,12 +85,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The first rule broken (None: supported), what broke it, the share of words found, and which claims helped."""
+    """The first rule broken (None: supported), what broke it, the share of words found, and which claims helped.
+
+    ``only_words``: a rule is broken, but none that a model's opinion could not make good.
+    """
 
     broken: Rule | None
     detail: str
     share: float
     helped: tuple[Claims, ...] = ()
+    only_words: bool = False
 
 
 class Comparison:
@@ -108,9 +109,11 @@ class Comparison:
         missing = [token for token in self.said.content if not self._covered(token)]
         n = len(self.said.content)
         share = 1.0 if not n else 1 - len(missing) / n
-        for rule, detail in self._broken(missing):
-            return Judgement(rule, detail, share)
-        return Judgement(None, "", share, tuple(self._helped()))
+        broken = list(self._broken(missing))
+        helped = tuple(self._helped())
+        if not broken:
+            return Judgement(None, "", share, helped)
+        return Judgement(*broken[0], share, helped, all(rule == "words" for rule, _ in broken))
 
     def _broken(self, missing: Sequence[Token]) -> Iterator[tuple[Rule, str]]:
         said = self.said
@@ -122,9 +125,9 @@ class Comparison:
             if any(negated_form(token.fold, other.fold) for other in self.place.core.tokens):
                 yield "negation", token.text
         yield from self._opposites()
+        yield from self._bounds()
         for token in missing:
             yield ("name" if token.capital else "words"), token.text
-        yield from self._bounds()
         yield from self._negations()
         yield from self._quantifiers()
         yield from self._strayed()
@@ -135,7 +138,18 @@ class Comparison:
     def _covered(self, token: Token) -> bool:
         if token.fact >= 0:
             return True
-        return any(self._found(token, claims) for claims in self.place.everything) or self._by_opposite(token)
+        if any(self._found(token, claims) for claims in (self.place.core, *self.place.over)):
+            return True
+        return self._leans_little and any(self._found(token, c) for c in self.place.before) or self._by_opposite(token)
+
+    @cached_property
+    def _leans_little(self) -> bool:
+        """Whether what a pronoun refers to supplies less than the place itself."""
+        core = self.place.core
+        own = sum(self._found(token, core) for token in self.said.content) + sum(
+            any(agrees(fact, given) for given in core.facts) for fact in self.said.facts
+        )
+        return 2 * own >= len(self.said.content) + len(self.said.facts)
 
     def _found(self, token: Token, claims: Claims) -> bool:
         if token.stem in claims.stems or token.fold in claims.folds:
@@ -186,9 +200,12 @@ class Comparison:
             return fold(fact.text) in claims.folds
         if fact.unit is None:
             return False
-        # "Weight (kg) | 7.2": the unit stands over the number.
-        bare = any(given.unit is None and fact.amounts & given.amounts for given in claims.facts)
-        return bare and any(unit_named(t.text) == fact.unit for c in self.place.everything for t in c.tokens)
+        # "Weight (kg): 7.2": the unit stands before the number.
+        return any(
+            given.unit is None and fact.amounts & given.amounts and any(unit_named(t.text) == fact.unit for t in clause.tokens)
+            for clause in claims.clauses
+            for given in clause.facts
+        )
 
     def _unknown_names(self) -> Iterator[tuple[Rule, str]]:
         for token in self.said.names:
@@ -231,12 +248,17 @@ class Comparison:
         words = [(clause, {t.stem for t in mine.tokens if t.content and self._holds(clause, t)}) for clause, _ in partners]
         for clause, own in words:
             subject = self._subject_of(clause)
+            if any(other.relative and self._follows(clause, other) for other, _ in words):
+                continue  # it supplies what the relative clause is about
             if subject is None or not own or any(t.stem == subject.stem or _related(t, subject) for t in self.said.tokens if t in mine.tokens):
                 continue
             others = [held for other, held in words if other is not clause]
             lone = own - set().union(*others) if others else set()
             if lone and any(held - own for held in others):
-                yield "elsewhere", next(t.text for t in mine.tokens if t.stem in lone)
+                yield "words", next(t.text for t in mine.tokens if t.stem in lone)
+
+    def _follows(self, clause: Clause, other: Clause) -> bool:
+        return self.place.core.clauses.index(other) == self.place.core.clauses.index(clause) + 1
 
     def _subject_of(self, clause: Clause) -> Token | None:
         """The clause's own subject; of a relative clause what stands before it."""
@@ -249,7 +271,9 @@ class Comparison:
 
     def _bound_here(self, mine: Clause, fact: Fact) -> bool:
         core = self.place.core
-        if not any(self._states(core, fact) for _ in (0,)) or len(core.facts) < 2:
+        if (name := _named_by(self.said, fact)) is not None:  # "Alba 90"
+            return any(_named_by(c, given) == name and agrees(fact, given) for c in self.place.everything for given in c.facts)
+        if not self._states(core, fact) or len(core.facts) < 2:
             return True
         best = self._best_clauses(mine, without=fact.text, fact=fact)
         if any(agrees(fact, given) for clause in best for given in clause.facts):
@@ -290,7 +314,7 @@ class Comparison:
         own = {stem for stem in wanted if _among(stem, clause.stems)}
         score = _OWN * len(own) + sum(any(agrees(f, given) for given in clause.facts) for f in facts)
         subject = clause.own_subject
-        if subject is None or subject.stem in wanted or place == 0:
+        if subject is None or place == 0 or _among(subject.stem, wanted):
             inherited = {s for c in clauses[:place] if not c.relative for s in c.stems}
             score += _INHERITED * sum(_among(stem, inherited) for stem in wanted - own)
         return score
@@ -460,6 +484,14 @@ class Comparison:
         return {stem: found[0] for stem, found in places.items() if len(found) == 1 and mine.count(stem) == 1}
 
 
+def _named_by(claims: Claims, fact: Fact) -> str | None:
+    """The name that a bare number follows and belongs to: "Alba" in "Alba 90"."""
+    before = next((t for t in reversed(claims.tokens) if t.end <= fact.start), None)
+    if fact.kind != "number" or fact.unit is not None or before is None or not before.capital or not before.content:
+        return None
+    return before.fold if claims.text[before.end : fact.start] in (" ", "-", "\u00a0") else None
+
+
 def clause_first(token: Token, claims: Claims) -> Token | None:
     """The token itself where it opens a clause of several capitals: "Anna Berg leads …"."""
     index = claims.tokens.index(token) if token in claims.tokens else -1
@@ -488,7 +520,7 @@ def _negation_added(mine: Clause, partners: Sequence[tuple[Clause, list[Token]]]
         touched = [c for c, tokens in partners if not scope or any(t.stem in scope or t.fact >= 0 for t in tokens)] or [
             c for c, _ in partners
         ]
-        if not any(len(c.negations) % 2 == len(mine.negations) % 2 and _manner(c) == _manner(mine) for c in touched):
+        if not all(len(c.negations) % 2 == len(mine.negations) % 2 and _manner(c) == _manner(mine) for c in touched):
             yield "negation", mine.tokens[mine.negations[0]].text
     if mine.excepts and partners and not any(clause.excepts for clause, _ in partners):
         yield "negation", mine.tokens[0].text
@@ -519,12 +551,7 @@ def _marker(tokens: Sequence[Token], place: int) -> str:
 
 def _agent(tokens: Sequence[Token], place: int) -> bool:
     """Whether the token is what a passive verb is done by."""
-    for token in reversed(tokens[max(0, place - 3) : place]):
-        if token.fold in _PASSIVE:
-            return True
-        if token.content and not token.capital:
-            return False
-    return False
+    return any(token.fold in _PASSIVE for token in tokens[max(0, place - 3) : place])
 
 
 def _name_pairs(claims: Claims) -> list[tuple[str, str]]:

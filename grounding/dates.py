@@ -56,7 +56,8 @@ _DATE = regex.compile(
     rf"|(?<!\p{{L}}){_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?![\d:\p{{L}}]|[.,]\d)(?:,?\s+{_YEAR})?"
     rf"|(?<!\p{{L}}){_MONTH},?\s+{_YEAR}"
 )
-_MONTH_ALONE = regex.compile(rf"(?<![\p{{L}}\p{{N}}])(?P<month>{_CAPITAL}|janvier|février|avril|juin|juillet|août|septembre|octobre|novembre|décembre)(?!\p{{L}})")
+_FULL = _any_of(form for names in _MONTHS.values() for name in names.split() if len(name) > 3 or name in ("May", "Mai") for form in (name, name.capitalize()) if name not in ("mars", "mai") or form != name)
+_MONTH_ALONE = regex.compile(rf"(?<![\p{{L}}\p{{N}}])(?P<month>{_FULL})(?!\p{{L}})")
 _DIGITS = regex.compile(
     rf"(?<![\p{{L}}\p{{N}}.,:/\-])(?:(?P<y>\d{{4}})-(?P<m>\d{{1,2}})-(?P<d>\d{{1,2}})"
     rf"|(?P<a>\d{{1,2}})(?P<sep>[./\-])(?P<b>\d{{1,2}})(?P=sep)(?P<y>\d{{4}}|\d{{2}})){_END}"

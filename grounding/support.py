@@ -17,10 +17,11 @@ from typing import Protocol
 import regex
 
 from fourcorners.grounding.claims import Claims, Token, claims_of
-from fourcorners.grounding.comparison import HARD_RULES, Comparison, Judgement, Place
+from fourcorners.grounding.comparison import Comparison, Judgement, Place
 from fourcorners.grounding.copied import WordAutomaton
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.quantities import agrees
+from fourcorners.grounding.table_rows import spelled_out_row
 from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
 
 MAX_CANDIDATES = 10
@@ -43,6 +44,9 @@ _FRAME = regex.compile(
 )
 _LIST_MARK = regex.compile(r"\s*(?:[-*+•‣]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)+")
 _END = regex.compile(r"[\s.!?…;:]*\Z")
+_GAP = r"[\s\x1c-\x1f]+"
+"""All that ``str.split`` cuts at."""
+_COORDINATING = frozenset("and but und aber sondern et mais".split())
 _DIGITS = regex.compile(r"\d+")
 
 
@@ -96,7 +100,7 @@ class Checker:
         if len(text) > MAX_SENTENCE_CHARS:
             return Verdict(False, f"too long to be checked: {len(text)} characters")
         if copied := self._copied(text):
-            return self._kept(text, copied)
+            return self._copy(text, copied)
         frame = _FRAME.match(text)
         body = text[frame.end() :] if frame and frame.end() < len(text) else text
         if differing := self._other_digits(body):
@@ -111,7 +115,7 @@ class Checker:
         words = _END.sub("", text).split()
         if not words or not self._evidence.sentences:
             return []
-        pattern = regex.compile(r"\s+".join(map(regex.escape, words)))
+        pattern = regex.compile(_GAP.join(map(regex.escape, words)))
         found = []
         for index, document in enumerate(self._evidence.documents):
             for match in pattern.finditer(document.text):
@@ -127,7 +131,7 @@ class Checker:
         if low is None:
             return None
         tail = _SENTENCE_TAIL.match(self._evidence.documents[document].text, end)
-        high = ends.get((document, tail.end() if tail else end)) or ends.get((document, end))
+        high = ends.get((document, tail.end() if tail else end), ends.get((document, end)))
         return Span(document, start, self._evidence.sentences[high].end) if high is not None and high >= low else None
 
     @cached_property
@@ -144,15 +148,19 @@ class Checker:
         runs = _DIGITS.findall(text)
         if not runs or len(words) < 2:
             return ""
-        template = r"\s+".join(_DIGITS.sub(r"(\\d+)", regex.escape(word)) for word in words)
+        template = _GAP.join(_DIGITS.sub(r"(\\d+)", regex.escape(word)) for word in words)
         pattern = regex.compile(rf"(?<![\p{{L}}\p{{N}}]){template}(?![\p{{L}}\p{{N}}])")
+        literal = _GAP.join(map(regex.escape, words))
+        exact = regex.compile(rf"(?<![\p{{L}}\p{{N}}]){literal}(?![\p{{L}}\p{{N}}])")
+        if any(exact.search(document.text) for document in self._evidence.documents):
+            return ""
         differing = ""
         for index, document in enumerate(self._evidence.documents):
             for n, match in enumerate(pattern.finditer(document.text, overlapped=True)):
                 if n >= MAX_TEMPLATE_MATCHES:
                     break
                 theirs = list(match.groups())
-                if theirs == runs or self._same_facts(text, match.group(), index):
+                if self._same_facts(text, match.group(), index):
                     return ""
                 differing = differing or next(a for a, b in zip(runs, theirs, strict=True) if a != b)
         return differing
@@ -163,13 +171,17 @@ class Checker:
         theirs = claims_of(other, self._languages[document]).facts
         return len(mine) == len(theirs) and all(agrees(a, b) for a, b in zip(mine, theirs, strict=True))
 
-    def _kept(self, text: str, spans: Sequence[Span]) -> Verdict:
-        """The verdict on a copy, which the next sentence may refer to."""
-        first = self._borders[0][spans[0].document, spans[0].start]
-        place = Place(self._claims_at(first, first))
-        self._previous = _Found(first, first, place, Judgement(None, "", 1.0))
-        self._previous_words = place.core.stems
-        return self._with_opinion(self._cited([spans[0]], also=spans[1:]), text, self._premise(first, first), "copied")
+    def _copy(self, text: str, spans: Sequence[Span]) -> Verdict:
+        """The verdict on a copy: right where "it" is what it was in the sentence before."""
+        said = claims_of(text, self._language_of(text))
+        for span in spans:
+            first = self._borders[0][span.document, span.start]
+            found = _Found(first, first, self._place(first, first), Judgement(None, "", 1.0))
+            if self._refers_rightly(said, found, None):
+                self._previous, self._previous_words = found, said.stems
+                verdict = self._cited([span], also=[other for other in spans if other != span])
+                return self._with_opinion(verdict, text, self._premise(first, first), "copied")
+        return Verdict(False, f"elsewhere: {said.tokens[0].text}")
 
     # --- places
 
@@ -182,12 +194,19 @@ class Checker:
             return self._with_opinion(self._cited(spans), text, premise, "words")
         if best is None:
             return Verdict(False, "words: nothing like it in the context")
+        nearest = self._nearest_in_words(said)
+        if nearest is not None and self._support_check is not None:
+            if self._support_check(self._premise(nearest.first, nearest.last), text):
+                self._previous, self._previous_words = nearest, said.stems
+                return self._cited(self._spans(nearest), reason="support check")
         broken, detail = best.judgement.broken, best.judgement.detail
-        if broken not in HARD_RULES and broken != "nothing" and self._support_check is not None:
-            if self._support_check(self._premise(best.first, best.last), text):
-                self._previous, self._previous_words = best, said.stems
-                return self._cited(self._spans(best), reason="support check")
         return Verdict(False, f"{broken}: {detail}" if detail else f"{broken}: no statement to check")
+
+    def _nearest_in_words(self, said: Claims) -> _Found | None:
+        """The place that lacks nothing but words: numbers, names, negations are all as they should be."""
+        found = [one for one in self._candidates(said) if one.judgement.only_words and one.judgement.share > 0]
+        found = [one for one in found if self._refers_rightly(said, one, None)]
+        return max(found, key=lambda one: one.judgement.share, default=None)
 
     def _supporting(self, said: Claims, n_parts: int, left: _Found | None = None) -> tuple[list[_Found], _Found | None]:
         """Places that support all of ``said``; where there are none, the nearest miss."""
@@ -266,7 +285,9 @@ class Checker:
         opening = self._openings[sentence.document]
         if opening < first and opening not in sentence.under and self._evidence.sentences[opening].kind in ("heading", "title"):
             over.append(self._claims_at(opening, opening))
-        before = [self._claims_at(i, i) for i in self._antecedents(first)]
+        # Of two sentences the second may be about something else.
+        leans = first == last or self._claims_at(last, last).anaphoric
+        before = [self._claims_at(i, i) for i in self._antecedents(first)] if leans else []
         return Place(self._claims_at(first, last), tuple(over), tuple(before))
 
     @cached_property
@@ -290,7 +311,12 @@ class Checker:
     def _claims_at(self, first: int, last: int) -> Claims:
         sentences = self._evidence.sentences
         document = sentences[first].document
-        text = self._evidence.documents[document].text[sentences[first].start : sentences[last].end]
+        if first == last:
+            sentence = sentences[first]
+            row = spelled_out_row(self._evidence.documents[document].text, sentence.start, sentence.end)
+            text = row or " ".join(sentence.text.split())
+        else:
+            text = "\n".join(" ".join(sentence.text.split()) for sentence in sentences[first : last + 1])
         return _cached_claims(text, self._languages[document])
 
     # --- the documents as a whole
@@ -397,7 +423,7 @@ def _subjects(place: Place) -> set[str]:
 
 
 def _rank(judgement: Judgement) -> tuple[float, bool]:
-    return round(judgement.share, 2), judgement.broken in HARD_RULES
+    return round(judgement.share, 2), judgement.broken != "words"
 
 
 def _splits(said: Claims) -> Iterator[tuple[Claims, Claims]]:
@@ -405,6 +431,9 @@ def _splits(said: Claims) -> Iterator[tuple[Claims, Claims]]:
     ends = [clause.tokens[-1] for clause in said.clauses[:-1]]
     for end in ends:
         cut = said.tokens.index(end) + 1
+        # "if", "when", "because" bind what follows to what stands before.
+        if said.tokens[cut].fold not in _COORDINATING and ";" not in said.text[end.end : said.tokens[cut].start]:
+            continue
         one, two = _part(said, said.tokens[:cut]), _part(said, said.tokens[cut:])
         if all(len(part.content) + len(part.facts) >= 2 for part in (one, two)):
             yield one, two
