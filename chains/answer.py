@@ -123,9 +123,7 @@ def as_chain(stream: ReplyStream, name: str, input_type: type[BaseModel]) -> Run
 class GroundedStream:
     """The steps of a grounded reply, sync and async; holds no state between calls."""
 
-    def __init__(
-        self, prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None = None
-    ) -> None:
+    def __init__(self, prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None = None) -> None:
         self._prompt = prompt
         self._free = _free_answers(prompt, llm, support_check)
         self._answer: Runnable[Any, str] = llm | StrOutputParser()
@@ -181,9 +179,7 @@ class GroundedStream:
         return AddableDict(reply_tail(text.evidence, collector))
 
 
-def _free_answers(
-    prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None
-) -> FreeAnswers | None:
+def _free_answers(prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None) -> FreeAnswers | None:
     if prompt.options.grounding == "free":
         return FreeAnswers(llm, support_check)
     if support_check is not None:

@@ -88,6 +88,7 @@ class _Answer:
         self._checker = Checker(evidence, support_check)
         self._marks, self._stream = MarkFilter(), SentenceStream()
         self._held: list[str] = []
+        self._may_refuse = True
         self._numbers: dict[tuple[int, int, int], int] = {}
         self._length = self._n_left_out = 0
         self._gap = ""
@@ -159,14 +160,13 @@ class _Answer:
         usage = {**info.get("usage", {}), **info.get("timing", {})}
         if self._n_left_out:
             usage["left_out_unsupported"] = self._n_left_out
-        yield AddableDict(
-            refused=self._refused, score=None, threshold=None, guarantee="verified", usage=usage
-        )
+        yield AddableDict(refused=self._refused, score=None, threshold=None, guarantee="verified", usage=usage)
 
     def _unless_refusal(self, sentence: str) -> Iterator[str]:
         """Sentences are held back for as long as all of the answer may turn out to be the refusal phrase."""
         self._held.append(sentence)
-        if not _plain(self._options.refusal).startswith(_plain("".join(self._held))):
+        self._may_refuse &= _plain(self._options.refusal).startswith(_plain("".join(self._held)))
+        if not self._may_refuse:
             yield from self._held
             self._held = []
 

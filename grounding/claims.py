@@ -22,9 +22,11 @@ _NEGATIONS = frozenset(
 _EXCEPTIONS = frozenset(
     "without except excepting unless excluding apart ohne außer ausgenommen sans sauf hormis excepté".split()
 )
-_REFUSALS = frozenset("fail fails failed refuse refuses refused lack lacks lacked "
+_REFUSALS = frozenset(
+    "fail fails failed refuse refuses refused lack lacks lacked "
     "forbid forbids forbidden prohibit prohibits prohibited ban bans banned disallowed verboten untersagt unzulässig "
-    "interdit interdite interdits interdites".split())
+    "interdit interdite interdits interdites".split()
+)
 _PERMISSIONS = frozenset(
     "allow allows allowed permit permits permitted erlaubt gestattet zulässig autorisé autorisée permis permise".split()
 )
@@ -60,7 +62,9 @@ _PREFIXES = ("un", "in", "im", "ir", "il", "non", "dis", "de", "mis", "anti", "m
 _CUT = regex.compile(r"[,;()–—\n]|\s-\s")
 _SENTENCE_BREAK = regex.compile(r"[.!?;\n]")
 _OPENING = regex.compile(r"[.!?:;\n\"“„«(|*#>‘•]")
-_ABBREVIATIONS = frozenset("st no nr vs approx ca fig art abs bzw inkl ggf max min jan feb mar apr jun jul aug sep sept oct nov dec".split())
+_ABBREVIATIONS = frozenset(
+    "st no nr vs approx ca fig art abs bzw inkl ggf max min jan feb mar apr jun jul aug sep sept oct nov dec".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,9 @@ class Clause:
     @cached_property
     def own_subject(self) -> Token | None:
         """The first content word, where the clause begins like one that has a subject of its own."""
-        first = next((t for t in self.tokens if t.fold not in _folded(_BREAKS) or t.fold in _folded(_DETERMINERS)), None)
+        first = next(
+            (t for t in self.tokens if t.fold not in _folded(_BREAKS) or t.fold in _folded(_DETERMINERS)), None
+        )
         content = next((token for token in self.tokens if token.content), None)
         if first is None or content is None or (self.facts and self.facts[0].start < content.start):
             return None
@@ -196,8 +202,10 @@ def negated_form(one: str, other: str) -> bool:
         return False
     if any(long == prefix + short for prefix in _PREFIXES):
         return True
-    return long == short + "less" or (short.endswith("ful") and long == short[:-3] + "less") or (
-        long.endswith("less") and short.endswith("ful") and short[:-3] == long[:-4]
+    return (
+        long == short + "less"
+        or (short.endswith("ful") and long == short[:-3] + "less")
+        or (long.endswith("less") and short.endswith("ful") and short[:-3] == long[:-4])
     )
 
 
@@ -233,7 +241,9 @@ def _clauses(claims: Claims) -> Iterator[Clause]:
         comma = _CUT.search(gap) is not None
         breaks = token.fold in _folded(_BREAKS) and (comma or token.fold not in _folded(_AMBIGUOUS_BREAKS))
         between = token.fold in _JOINING and _between_facts(claims, place)
-        if not runs or (not inside and not between and (comma or breaks or (token.opens and _SENTENCE_BREAK.search(gap)))):
+        if not runs or (
+            not inside and not between and (comma or breaks or (token.opens and _SENTENCE_BREAK.search(gap)))
+        ):
             runs.append([])
         runs[-1].append(token)
         previous = token
@@ -245,7 +255,9 @@ def _clauses(claims: Claims) -> Iterator[Clause]:
     if len(merged) > 1 and not any(token.content or token.fact >= 0 for token in merged[-1]):
         merged[-2].extend(merged.pop())
     for run in filter(None, merged):
-        relative = run[0].fold in _folded(_RELATIVE) or (run[0].fold in {"der", "die", "das", "that"} and run is not merged[0] and claims.language == "german")
+        relative = run[0].fold in _folded(_RELATIVE) or (
+            run[0].fold in {"der", "die", "das", "that"} and run is not merged[0] and claims.language == "german"
+        )
         yield Clause(tuple(run), tuple(claims.facts[i] for i in sorted({t.fact for t in run if t.fact >= 0})), relative)
 
 
@@ -265,7 +277,9 @@ def _negations(tokens: Sequence[Token]) -> Iterator[int]:
             continue
         if token.fold in ("no", "not", "nicht") and following in ("more", "less", "fewer", "later", "mehr", "weniger"):
             continue  # "no more than 5" bounds, and is compared as a bound
-        if token.fold in ("pas", "jamais", "rien", "aucun", "aucune", "guere") and any(t.fold in ("ne", "n") for t in tokens[:place]):
+        if token.fold in ("pas", "jamais", "rien", "aucun", "aucune", "guere") and any(
+            t.fold in ("ne", "n") for t in tokens[:place]
+        ):
             continue  # counted with "ne"
         if token.fold == "no" and following and tokens[place + 1].fact >= 0:
             continue  # "No. 5"

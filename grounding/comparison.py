@@ -55,8 +55,11 @@ _COMPARING: dict[str, frozenset[str]] = {
     "<": frozenset("less fewer under below weniger unter moins".split()),
 }
 _MODALS = frozenset(
-    map(fold, "may can must cannot darf dürfen kann können peut peuvent doit forbidden prohibited banned verboten untersagt "
-    "interdit interdite".split())
+    map(
+        fold,
+        "may can must cannot darf dürfen kann können peut peuvent doit forbidden prohibited banned verboten untersagt "
+        "interdit interdite".split(),
+    )
 )
 _PASSIVE = frozenset({"by", "von", "vom", "par", "durch"})
 
@@ -202,7 +205,9 @@ class Comparison:
             return False
         # "Weight (kg): 7.2": the unit stands before the number.
         return any(
-            given.unit is None and fact.amounts & given.amounts and any(unit_named(t.text) == fact.unit for t in clause.tokens)
+            given.unit is None
+            and fact.amounts & given.amounts
+            and any(unit_named(t.text) == fact.unit for t in clause.tokens)
             for clause in claims.clauses
             for given in clause.facts
         )
@@ -245,12 +250,18 @@ class Comparison:
     def _other_subject(self, mine: Clause) -> Iterator[tuple[Rule, str]]:
         """What the place says of a subject that the sentence leaves out, said of another one."""
         partners = self._partners(mine)
-        words = [(clause, {t.stem for t in mine.tokens if t.content and self._holds(clause, t)}) for clause, _ in partners]
+        words = [
+            (clause, {t.stem for t in mine.tokens if t.content and self._holds(clause, t)}) for clause, _ in partners
+        ]
         for clause, own in words:
             subject = self._subject_of(clause)
             if any(other.relative and self._follows(clause, other) for other, _ in words):
                 continue  # it supplies what the relative clause is about
-            if subject is None or not own or any(t.stem == subject.stem or _related(t, subject) for t in self.said.tokens if t in mine.tokens):
+            if (
+                subject is None
+                or not own
+                or any(t.stem == subject.stem or _related(t, subject) for t in self.said.tokens if t in mine.tokens)
+            ):
                 continue
             others = [held for other, held in words if other is not clause]
             lone = own - set().union(*others) if others else set()
@@ -272,7 +283,9 @@ class Comparison:
     def _bound_here(self, mine: Clause, fact: Fact) -> bool:
         core = self.place.core
         if (name := _named_by(self.said, fact)) is not None:  # "Alba 90"
-            return any(_named_by(c, given) == name and agrees(fact, given) for c in self.place.everything for given in c.facts)
+            return any(
+                _named_by(c, given) == name and agrees(fact, given) for c in self.place.everything for given in c.facts
+            )
         if not self._states(core, fact) or len(core.facts) < 2:
             return True
         best = self._best_clauses(mine, without=fact.text, fact=fact)
@@ -292,9 +305,11 @@ class Comparison:
             return True
         if any(not t.opens or t is clause_first(t, self.place.core) for t in strangers):
             return False
-        return any(token.fold in c.stems or any(token.fold == t.fold for t in c.tokens) for c in self.place.core.clauses if not c.relative) or any(
-            token.fold in claims.folds for claims in self.place.before
-        )
+        return any(
+            token.fold in c.stems or any(token.fold == t.fold for t in c.tokens)
+            for c in self.place.core.clauses
+            if not c.relative
+        ) or any(token.fold in claims.folds for claims in self.place.before)
 
     def _best_clauses(self, mine: Clause, without: str, fact: Fact | None = None) -> list[Clause]:
         """The clauses of the core that have most in common with ``mine``, the value itself left out."""
@@ -338,7 +353,9 @@ class Comparison:
             if token.fold in permissions() and not folds & (permissions() | _MODALS):
                 yield "quantity", token.text
 
-    def _exception_lost(self, mine: Clause, partners: Sequence[tuple[Clause, list[Token]]]) -> Iterator[tuple[Rule, str]]:
+    def _exception_lost(
+        self, mine: Clause, partners: Sequence[tuple[Clause, list[Token]]]
+    ) -> Iterator[tuple[Rule, str]]:
         """ "open every day" for "open every day except Monday"."""
         clauses = self.place.core.clauses
         for clause, _ in partners:
@@ -353,7 +370,11 @@ class Comparison:
     def _partners(self, mine: Clause) -> list[tuple[Clause, list[Token]]]:
         """The clauses of the core where the words of ``mine`` stand, each with those words of its own."""
         clauses = self.place.core.clauses
-        weights = [sum(_among(stem, c.stems) for stem in mine.stems) + sum(any(agrees(f, g) for g in c.facts) for f in mine.facts) for c in clauses]
+        weights = [
+            sum(_among(stem, c.stems) for stem in mine.stems)
+            + sum(any(agrees(f, g) for g in c.facts) for f in mine.facts)
+            for c in clauses
+        ]
         chosen: dict[int, list[Token]] = {}
         for token in mine.tokens:
             if not token.content and token.fact < 0:
@@ -361,7 +382,9 @@ class Comparison:
             holding = [(weights[i], -i) for i, c in enumerate(clauses) if self._holds(c, token)]
             if holding:
                 index = -max(holding)[1]
-                chosen.setdefault(index, []).extend(t for t in clauses[index].tokens if t.stem == token.stem or _related(token, t) or t.fact >= 0)
+                chosen.setdefault(index, []).extend(
+                    t for t in clauses[index].tokens if t.stem == token.stem or _related(token, t) or t.fact >= 0
+                )
         return [(clauses[i], tokens) for i, tokens in sorted(chosen.items())]
 
     def _holds(self, clause: Clause, token: Token) -> bool:
@@ -377,16 +400,28 @@ class Comparison:
             sides = opposite_sides(token.fold)
             if not sides or token.fold in self._turned or token.fact >= 0:
                 continue
-            if token.fold in _MODALS and any(token in clause.tokens and clause.negations for clause in self.said.clauses):
+            if token.fold in _MODALS and any(
+                token in clause.tokens and clause.negations for clause in self.said.clauses
+            ):
                 continue  # "may not" and "must not" are one
-            same = [i for i, t in enumerate(core.tokens) if t.fold == token.fold or t.stem == token.stem or sides & opposite_sides(t.fold)]
+            same = [
+                i
+                for i, t in enumerate(core.tokens)
+                if t.fold == token.fold or t.stem == token.stem or sides & opposite_sides(t.fold)
+            ]
             against = {(group, 1 - side) for group, side in sides}
-            opposite = [i for i, t in enumerate(core.tokens) if against & opposite_sides(t.fold) and t.fold != token.fold and not sides & opposite_sides(t.fold)]
+            opposite = [
+                i
+                for i, t in enumerate(core.tokens)
+                if against & opposite_sides(t.fold) and t.fold != token.fold and not sides & opposite_sides(t.fold)
+            ]
             if not opposite:
                 continue
             mine = self._neighbours(self.said, place)
             beside = max(self._common(mine, core, i) for i in opposite)
-            if (not same and (token.content or beside)) or (same and beside > max(self._common(mine, core, i) for i in same)):
+            if (not same and (token.content or beside)) or (
+                same and beside > max(self._common(mine, core, i) for i in same)
+            ):
                 yield "opposite", token.text
 
     def _common(self, mine: tuple[set[str], list[Fact]], claims: Claims, place: int) -> int:
@@ -425,7 +460,9 @@ class Comparison:
                 yield "quantity", fact.text
             elif fact.bound and given[0].bound and fact.bound != given[0].bound:
                 yield "quantity", fact.text
-            elif fact.bound and not any({fold(c) for c in _COMPARING[fact.bound]} & claims.folds for claims in everything):
+            elif fact.bound and not any(
+                {fold(c) for c in _COMPARING[fact.bound]} & claims.folds for claims in everything
+            ):
                 yield "quantity", fact.text
 
     def _quantifiers(self) -> Iterator[tuple[Rule, str]]:
@@ -473,7 +510,13 @@ class Comparison:
         for a in range(len(pairs)):
             for b in range(a + 1, len(pairs)):
                 one, two = _marker(self.said.tokens, pairs[a][0]), _marker(self.said.tokens, pairs[b][0])
-                if one and two and one != two and one == _marker(core, pairs[b][1]) and two == _marker(core, pairs[a][1]):
+                if (
+                    one
+                    and two
+                    and one != two
+                    and one == _marker(core, pairs[b][1])
+                    and two == _marker(core, pairs[a][1])
+                ):
                     yield "order", f"{pairs[a][2].text} … {pairs[b][2].text}"
 
     def _unique_places(self) -> dict[str, int]:

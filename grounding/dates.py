@@ -56,7 +56,14 @@ _DATE = regex.compile(
     rf"|(?<!\p{{L}}){_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?![\d:\p{{L}}]|[.,]\d)(?:,?\s+{_YEAR})?"
     rf"|(?<!\p{{L}}){_MONTH},?\s+{_YEAR}"
 )
-_FULL = _any_of(form for names in _MONTHS.values() for name in names.split() if len(name) > 3 or name in ("May", "Mai") for form in (name, name.capitalize()) if name not in ("mars", "mai") or form != name)
+_FULL = _any_of(
+    form
+    for names in _MONTHS.values()
+    for name in names.split()
+    if len(name) > 3 or name in ("May", "Mai")
+    for form in (name, name.capitalize())
+    if name not in ("mars", "mai") or form != name
+)
 _MONTH_ALONE = regex.compile(rf"(?<![\p{{L}}\p{{N}}])(?P<month>{_FULL})(?!\p{{L}})")
 _DIGITS = regex.compile(
     rf"(?<![\p{{L}}\p{{N}}.,:/\-])(?:(?P<y>\d{{4}})-(?P<m>\d{{1,2}})-(?P<d>\d{{1,2}})"
@@ -128,10 +135,16 @@ def _clock_values(hour: int, minute: int, half: str | None) -> Iterator[Value]:
 def _month_names(text: str) -> Iterator[Found]:
     for match in _MONTH_ALONE.finditer(text):
         modal = fold(match["month"]) in ("may", "march", "mar") and (
-            _SENTENCE_START.search(text, 0, match.start()) or regex.match(r"\s+(?:be|have|not)\b", text, pos=match.end())
+            _SENTENCE_START.search(text, 0, match.start())
+            or regex.match(r"\s+(?:be|have|not)\b", text, pos=match.end())
         )
         if not modal:
-            yield match.start(), match.end(), "date", frozenset({("date", (None, _MONTH_OF[fold(match["month"])], None))})
+            yield (
+                match.start(),
+                match.end(),
+                "date",
+                frozenset({("date", (None, _MONTH_OF[fold(match["month"])], None))}),
+            )
 
 
 def _weekdays(text: str) -> Iterator[Found]:

@@ -27,7 +27,9 @@ _NUMBER = regex.compile(
 )
 _FRACTIONS = {"½": Decimal("0.5"), "¼": Decimal("0.25"), "¾": Decimal("0.75")}
 _FRACTION_SIGN = regex.compile(r"[½¼¾]")
-_UNIT = regex.compile(r"[ \u00a0\u202f\-‐‑]?(?P<unit>[%‰]|°(?:[CFK](?!\p{L}))?|US\$|[$€£¥Ω]|[\p{L}µ]+[²³23]?(?:/[\p{L}]+[²³23]?)?)(?![\p{L}\p{N}])")
+_UNIT = regex.compile(
+    r"[ \u00a0\u202f\-‐‑]?(?P<unit>[%‰]|°(?:[CFK](?!\p{L}))?|US\$|[$€£¥Ω]|[\p{L}µ]+[²³23]?(?:/[\p{L}]+[²³23]?)?)(?![\p{L}\p{N}])"
+)
 _RANGE_TAIL = regex.compile(r"\s?(?:[-–—]|to|and|or|bis|und|oder|à|et|ou)\s?$", regex.I)
 _CODE = regex.compile(
     r"(?<![\p{L}\p{N}])(?<!\d[.,'’ \u00a0\u202f])(?:\S+@[\p{L}\p{N}.\-]+\p{L}|(?:https?://|www\.)[^\s,;)]*[\p{L}\p{N}/]"
@@ -42,15 +44,36 @@ _ONES = {"one", "ein", "eine", "einen", "einem", "einer", "eines", "un", "une", 
 _BEFORE: tuple[tuple[Bound, regex.Pattern[str]], ...] = tuple(
     (bound, regex.compile(rf"(?:^|\W)(?:{cues})\s+(?:of\s+|from\s+|von\s+|de\s+)?(?:\p{{Sc}})?$", regex.I))  # type: ignore[misc]
     for bound, cues in (
-        (">", r"(?<!no\s)(?<!not\s)(?<!nicht\s)(?:more than|mehr als|plus de)|over|exceed(?:s|ing)?|above|über|dépassant"),
-        ("≥", r"at least|no (?:less|fewer) than|not (?:less|fewer) than|minimum|mindestens|au moins|au minimum|nicht weniger als"),
-        ("≤", r"at most|no more than|not more than|up to|maximum|not exceed|höchstens|maximal|bis zu|au plus|au maximum|jusqu['’]à|nicht mehr als"),
+        (
+            ">",
+            r"(?<!no\s)(?<!not\s)(?<!nicht\s)(?:more than|mehr als|plus de)|over|exceed(?:s|ing)?|above|über|dépassant",
+        ),
+        (
+            "≥",
+            r"at least|no (?:less|fewer) than|not (?:less|fewer) than|minimum|mindestens|au moins|au minimum|nicht weniger als",
+        ),
+        (
+            "≤",
+            r"at most|no more than|not more than|up to|maximum|not exceed|höchstens|maximal|bis zu|au plus|au maximum|jusqu['’]à|nicht mehr als",
+        ),
         ("<", r"(?<!no\s)(?<!not\s)(?<!nicht\s)(?:less|fewer) than|(?<!nicht\s)weniger als|moins de|under|below|unter"),
     )
 )
 _AFTER: tuple[tuple[Bound, regex.Pattern[str]], ...] = (
-    ("≥", regex.compile(r"[\p{L}\s%°]{0,16}?\s?(?:or (?:more|older|over|longer|above)|and (?:over|above|older)|oder mehr|ou plus|at least|minimum)\b", regex.I)),
-    ("≤", regex.compile(r"[\p{L}\s%°]{0,16}?\s?(?:or (?:less|fewer|under|younger|below)|oder weniger|ou moins|at most|maximum)\b", regex.I)),
+    (
+        "≥",
+        regex.compile(
+            r"[\p{L}\s%°]{0,16}?\s?(?:or (?:more|older|over|longer|above)|and (?:over|above|older)|oder mehr|ou plus|at least|minimum)\b",
+            regex.I,
+        ),
+    ),
+    (
+        "≤",
+        regex.compile(
+            r"[\p{L}\s%°]{0,16}?\s?(?:or (?:less|fewer|under|younger|below)|oder weniger|ou moins|at most|maximum)\b",
+            regex.I,
+        ),
+    ),
 )
 
 
@@ -94,7 +117,9 @@ def agrees(claim: Fact, given: Fact) -> bool:
         return any(_date_within(mine, theirs) for _, mine in claim.values for _, theirs in given.values)
     if claim.kind == "clock":
         mine = _named(claim, "clock")
-        theirs = _named(given, "clock") | (set() if _named(claim, "clock without half") else _named(given, "clock without half"))
+        theirs = _named(given, "clock") | (
+            set() if _named(claim, "clock without half") else _named(given, "clock without half")
+        )
         return bool(mine & theirs)
     return bool(claim.values & given.values)
 

@@ -283,7 +283,11 @@ class Checker:
         sentence = self._evidence.sentences[first]
         over = [self._claims_at(i, i) for i in sentence.under]
         opening = self._openings[sentence.document]
-        if opening < first and opening not in sentence.under and self._evidence.sentences[opening].kind in ("heading", "title"):
+        if (
+            opening < first
+            and opening not in sentence.under
+            and self._evidence.sentences[opening].kind in ("heading", "title")
+        ):
             over.append(self._claims_at(opening, opening))
         # Of two sentences the second may be about something else.
         leans = first == last or self._claims_at(last, last).anaphoric

@@ -20,7 +20,18 @@ from tests.support import REFUSAL, YEAR
 pytestmark = pytest.mark.timeout(100)
 FACT = "The best year ever is 1986"
 NAME = {"question": "Comment tu t'appelle ?", "context": "Your name is Jean-baptiste"}
-KEYS = {"question", "context", "answer", "citations", "sentences", "refused", "score", "threshold", "guarantee", "usage"}
+KEYS = {
+    "question",
+    "context",
+    "answer",
+    "citations",
+    "sentences",
+    "refused",
+    "score",
+    "threshold",
+    "guarantee",
+    "usage",
+}
 HALVES: tuple[dict[str, float], ...] = {"threshold": -1e9}, {"threshold": 1e9}, {}
 
 

@@ -101,7 +101,9 @@ def test_bounds_are_seen(text: str, bound: str) -> None:
 
 
 def test_a_range_shares_its_unit() -> None:
-    assert [fact.unit for fact in facts_in("5 to 7 days", "english")] == [fact.unit for fact in facts_in("5 days, 7 days", "english")]
+    assert [fact.unit for fact in facts_in("5 to 7 days", "english")] == [
+        fact.unit for fact in facts_in("5 days, 7 days", "english")
+    ]
 
 
 def test_pronouns_and_articles_are_no_numbers() -> None:
