@@ -13,7 +13,9 @@ from fourcorners.grounding.dates import date_words
 from fourcorners.grounding.quantities import Fact, facts_in
 from fourcorners.grounding.words import base_forms, fold, function_words, stem
 
-_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}\u200c\u200d]*")
+_WORD = regex.compile(
+    r"(?i:non|un|re|anti|pre|post|ex|dis)[-‐‑]\p{L}[\p{L}\p{M}]*|[\p{L}\p{N}][\p{L}\p{M}\p{N}\u200c\u200d]*(?:[-‐‑](?:in|out|off|up|down|on|over|away|back)(?![\p{L}\p{N}]))?"
+)
 _NEGATIONS = frozenset(
     "not no never none nobody nothing nowhere neither nor cannot hardly barely scarcely rarely seldom "
     "nicht kein keine keinen keinem keiner keines nie niemals niemand nichts weder kaum "
@@ -217,7 +219,7 @@ def _tokens(text: str, language: str, facts: Sequence[Fact]) -> Iterator[Token]:
         while place < len(facts) and facts[place].end <= match.start():
             place += 1
         fact = place if place < len(facts) and facts[place].start < match.end() else -1
-        folded = fold(match.group())
+        folded = fold(regex.sub("[-‐‑]", "", match.group()))
         gap = text[previous_end : match.start()]
         opens = not previous or (
             _OPENING.search(gap) is not None
@@ -250,7 +252,8 @@ def _clauses(claims: Claims) -> Iterator[Clause]:
     merged: list[list[Token]] = [[]]
     for run in runs:
         merged[-1].extend(run)
-        if any(token.content or token.fact >= 0 for token in merged[-1]) and run is not runs[-1]:
+        leading = run is runs[0] and not any(token.content for token in run)  # "In 2022, …"
+        if any(token.content or token.fact >= 0 for token in merged[-1]) and run is not runs[-1] and not leading:
             merged.append([])
     if len(merged) > 1 and not any(token.content or token.fact >= 0 for token in merged[-1]):
         merged[-2].extend(merged.pop())
@@ -281,6 +284,8 @@ def _negations(tokens: Sequence[Token]) -> Iterator[int]:
             t.fold in ("ne", "n") for t in tokens[:place]
         ):
             continue  # counted with "ne"
+        if token.fold in ("nor", "ni") and any(t.fold in ("neither", "ni", "ne", "n") for t in tokens[:place]):
+            continue  # "neither … nor" negates once
         if token.fold == "no" and following and tokens[place + 1].fact >= 0:
             continue  # "No. 5"
         yield place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -39,7 +39,7 @@ _QUANTIFIERS: tuple[frozenset[str], ...] = tuple(
         "few rarely seldom wenige selten peu rarement",
         "only solely exclusively nur ausschließlich seulement uniquement",
         "might maybe perhaps possibly vielleicht möglicherweise peut-être",
-        "may might could possibly kann könnte darf peut pourrait can",
+        "may might could possibly könnte pourrait",
     )
 )
 _DISTRIBUTIVE = frozenset(map(fold, "each every any jeder jede jedes chaque".split()))
@@ -133,6 +133,7 @@ class Comparison:
             yield ("name" if token.capital else "words"), token.text
         yield from self._negations()
         yield from self._quantifiers()
+        yield from self._restrictions()
         yield from self._strayed()
         yield from self._turned_round()
 
@@ -240,7 +241,7 @@ class Comparison:
         """Values that stand in the place, but in a clause that is about something else."""
         for clause in self.said.clauses:
             for fact in clause.facts:
-                if not self._bound_here(clause, fact):
+                if not self._bound_here(clause, fact) or not self._counts_the_same(fact):
                     yield "elsewhere", fact.text
             for token in clause.tokens:
                 if token in self.said.names and not self._name_bound_here(clause, token):
@@ -249,6 +250,8 @@ class Comparison:
 
     def _other_subject(self, mine: Clause) -> Iterator[tuple[Rule, str]]:
         """What the place says of a subject that the sentence leaves out, said of another one."""
+        if mine.own_subject is None and mine is not self.said.clauses[0] and self.said.content:
+            mine = replace(mine, tokens=(self.said.content[0], *mine.tokens))  # "… and closes at six"
         partners = self._partners(mine)
         words = [
             (clause, {t.stem for t in mine.tokens if t.content and self._holds(clause, t)}) for clause, _ in partners
@@ -292,6 +295,17 @@ class Comparison:
         if any(agrees(fact, given) for clause in best for given in clause.facts):
             return True
         return not any(rivals(fact, given) for clause in best for given in clause.facts)
+
+    def _counts_the_same(self, fact: Fact) -> bool:
+        """ "six rooms on 84 floors" for "84 rooms on six floors"."""
+        counted = _counted(self.said, fact)
+        given = [(g, _counted(c, g)) for c in self.place.everything for g in c.facts if g.kind == "number"]
+        if counted is None or fact.kind != "number":
+            return True
+        own = [noun for g, noun in given if agrees(fact, g)]
+        if any(noun is None or noun.stem == counted.stem or _related(noun, counted) for noun in own):
+            return True
+        return not any(noun is not None and noun.stem == counted.stem for _, noun in given)
 
     def _name_bound_here(self, mine: Clause, token: Token) -> bool:
         if any(token.fold in claims.folds for claims in self.place.over):
@@ -482,6 +496,19 @@ class Comparison:
                     if noun is not None and noun.stem in self.said.stems and not self._negated_near(i):
                         yield "quantity", self.place.core.tokens[i].text
 
+    def _restrictions(self) -> Iterator[tuple[Rule, str]]:
+        """ "heated" for "heated only in winter"."""
+        tokens = self.place.core.tokens
+        only = _QUANTIFIERS[5]
+        for i, token in enumerate(tokens):
+            if token.fold not in only or self.said.folds & only or (i and tokens[i - 1].fold in ("not", "nicht")):
+                continue
+            clause = next((c for c in self.place.core.clauses if token in c.tokens), None)
+            following = next((t for t in tokens[i + 1 :] if t.content or t.fact >= 0), None)
+            used = clause is not None and any(t.content and t.stem in self.said.stems for t in clause.tokens)
+            if used and following is not None and following.content and following.stem not in self.said.stems:
+                yield "quantity", token.text
+
     def _negated_near(self, place: int) -> bool:
         """ "may not" forbids; that is a matter of negation."""
         return any(t.fold in ("not", "nicht", "pas", "no") for t in self.place.core.tokens[place + 1 : place + 3])
@@ -497,7 +524,7 @@ class Comparison:
             for b in range(a + 1, len(pairs)):
                 for c in range(b + 1, min(len(pairs), b + 4)):
                     (i, x, one), (_, v, verb), (j, y, two) = pairs[a], pairs[b], pairs[c]
-                    if verb.capital and not verb.opens:
+                    if (verb.capital and not verb.opens) or not _in_one_clause(self.said, one, two):
                         continue
                     mine, theirs = _agent(self.said.tokens, j), _agent(core, max(x, y))
                     if (x > v > y and mine == theirs) or (x < v < y and mine != theirs and c == b + 1 == a + 2):
@@ -527,12 +554,24 @@ class Comparison:
         return {stem: found[0] for stem, found in places.items() if len(found) == 1 and mine.count(stem) == 1}
 
 
+def _in_one_clause(claims: Claims, one: Token, two: Token) -> bool:
+    return any(one in clause.tokens and two in clause.tokens for clause in claims.clauses)
+
+
 def _named_by(claims: Claims, fact: Fact) -> str | None:
     """The name that a bare number follows and belongs to: "Alba" in "Alba 90"."""
     before = next((t for t in reversed(claims.tokens) if t.end <= fact.start), None)
     if fact.kind != "number" or fact.unit is not None or before is None or not before.capital or not before.content:
         return None
     return before.fold if claims.text[before.end : fact.start] in (" ", "-", "\u00a0") else None
+
+
+def _counted(claims: Claims, fact: Fact) -> Token | None:
+    """The word right behind a number without a unit: "rooms" in "84 rooms"."""
+    following = next((t for t in claims.tokens if t.start >= fact.end), None)
+    if following is None or not following.content or fact.unit is not None:
+        return None
+    return following if claims.text[fact.end : following.start].strip() == "" else None
 
 
 def clause_first(token: Token, claims: Claims) -> Token | None:

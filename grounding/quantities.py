@@ -129,8 +129,14 @@ def rivals(claim: Fact, given: Fact) -> bool:
     if agrees(claim, given):
         return False
     if claim.kind == given.kind == "number":
+        if _like_years(claim) != _like_years(given):
+            return False
         return claim.unit is None or given.unit is None or claim.unit[0] == given.unit[0]
     return claim.kind == given.kind
+
+
+def _like_years(fact: Fact) -> bool:
+    return fact.unit is None and len(fact.text) == 4 and fact.text.isdecimal() and 1500 <= int(fact.text) <= 2100
 
 
 def _number_agrees(claim: Fact, given: Fact) -> bool:
