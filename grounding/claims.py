@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib.resources import files
 
 import regex
 
+from fourcorners.grounding.cues import cues
 from fourcorners.grounding.dates import date_words
 from fourcorners.grounding.quantities import Fact, facts_in
 from fourcorners.grounding.words import base_forms, fold, function_words, stem
@@ -16,57 +16,9 @@ from fourcorners.grounding.words import base_forms, fold, function_words, stem
 _WORD = regex.compile(
     r"(?i:non|un|re|anti|pre|post|ex|dis)[-‐‑]\p{L}[\p{L}\p{M}]*|[\p{L}\p{N}][\p{L}\p{M}\p{N}\u200c\u200d]*(?:[-‐‑](?:in|out|off|up|down|on|over|away|back)(?![\p{L}\p{N}]))?"
 )
-_NEGATIONS = frozenset(
-    "not no never none nobody nothing nowhere neither nor cannot hardly barely scarcely rarely seldom "
-    "nicht kein keine keinen keinem keiner keines nie niemals niemand nichts weder kaum "
-    "ne pas jamais aucun aucune rien guère ni".split()
-)
-_EXCEPTIONS = frozenset(
-    "without except excepting unless excluding apart ohne außer ausgenommen sans sauf hormis excepté".split()
-)
-_REFUSALS = frozenset(
-    "fail fails failed refuse refuses refused lack lacks lacked "
-    "forbid forbids forbidden prohibit prohibits prohibited ban bans banned disallowed verboten untersagt unzulässig "
-    "interdit interdite interdits interdites".split()
-)
-_PERMISSIONS = frozenset(
-    "allow allows allowed permit permits permitted erlaubt gestattet zulässig autorisé autorisée permis permise".split()
-)
-"""What "not allowed" shares with "must not" and "forbidden"."""
-_BREAKS = frozenset(
-    "and or but nor because although though while whereas if when unless except without which who whom whose where that "
-    "und oder aber sondern weil obwohl während wenn falls außer ohne der die das "
-    "et ou mais car parce quoique si quand lorsque sauf sans qui que dont où".split()
-)
-_JOINING = frozenset({"and", "or", "und", "oder", "et", "ou"})
-_RELATIVE = frozenset("which who whom whose where qui que dont où".split())
-_AMBIGUOUS_BREAKS = frozenset("der die das que that nor".split())
-"""A clause begins with them only behind a comma."""
-_DETERMINERS = frozenset(
-    "the a an this that these those each every all both some any no our your their his her its my "
-    "der die das ein eine jeder jede jedes dieser diese dieses alle kein keine "
-    "le la les l un une des ce cette ces chaque tous toutes".split()
-)
-_PRONOUNS = frozenset(
-    "it he she they this these those its his her their them him such "
-    "er sie es dies diese dieser dieses dessen deren ihr ihre sein seine "
-    "il elle ils elles ce cela ceci son sa ses leur leurs".split()
-)
-_TITLES = frozenset("mr mrs ms miss dr prof professor sir lady herr frau m mme mlle monsieur madame".split())
-_LIGHT = frozenset(
-    "be have do also however therefore thus moreover additionally furthermore finally instead still already then well "
-    "please yes according accord based "
-    "auch jedoch daher deshalb zudem außerdem bitte ja laut gemäß werden worden wurde wurden sein haben "
-    "aussi donc ainsi cependant selon oui être avoir".split()
-)
-"""Words without a claim of their own, beside the function words."""
-_PREFIXES = ("un", "in", "im", "ir", "il", "non", "dis", "de", "mis", "anti", "miss", "wider", "mal")
 _CUT = regex.compile(r"[,;()–—\n]|\s-\s")
 _SENTENCE_BREAK = regex.compile(r"[.!?;\n]")
 _OPENING = regex.compile(r"[.!?:;\n\"“„«(|*#>‘•]")
-_ABBREVIATIONS = frozenset(
-    "st no nr vs approx ca fig art abs bzw inkl ggf max min jan feb mar apr jun jul aug sep sept oct nov dec".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +61,16 @@ class Clause:
     @cached_property
     def excepts(self) -> bool:
         """Whether it is introduced by without, except, unless."""
-        return any(token.fold in _folded(_EXCEPTIONS) for token in self.tokens)
+        return any(token.fold in cues("exceptions") for token in self.tokens)
 
     @cached_property
     def own_subject(self) -> Token | None:
         """The first content word, where the clause begins like one that has a subject of its own."""
-        first = next(
-            (t for t in self.tokens if t.fold not in _folded(_BREAKS) or t.fold in _folded(_DETERMINERS)), None
-        )
+        first = next((t for t in self.tokens if t.fold not in cues("breaks") or t.fold in cues("determiners")), None)
         content = next((token for token in self.tokens if token.content), None)
         if first is None or content is None or (self.facts and self.facts[0].start < content.start):
             return None
-        return content if first.fold in _folded(_DETERMINERS) or first.capital or content.opens else None
+        return content if first.fold in cues("determiners") or first.capital or content.opens else None
 
 
 @dataclass(frozen=True)
@@ -151,7 +101,7 @@ class Claims:
     def anaphoric(self) -> bool:
         """Whether its subject is said before it: a pronoun is among its first words."""
         first = self.tokens[:1] and self.tokens[0].fold in ("that", "das")
-        return bool(first) or any(token.fold in _folded(_PRONOUNS) for token in self.tokens[:4])
+        return bool(first) or any(token.fold in cues("pronouns") for token in self.tokens[:4])
 
     @cached_property
     def clauses(self) -> tuple[Clause, ...]:
@@ -161,7 +111,9 @@ class Claims:
     @cached_property
     def names(self) -> tuple[Token, ...]:
         """Words written like names where a capital tells something."""
-        return tuple(t for t in self.content if t.capital and not t.opens and t.fold not in _TITLES and t.fact < 0)
+        return tuple(
+            t for t in self.content if t.capital and not t.opens and t.fold not in cues("titles") and t.fact < 0
+        )
 
     @cached_property
     def first_word(self) -> Token | None:
@@ -173,42 +125,6 @@ def claims_of(text: str, language: str) -> Claims:
     """Take ``text`` apart. About 0.2 ms for a sentence."""
     facts = tuple(facts_in(text, language))
     return Claims(text, language, facts, tuple(_tokens(text, language, facts)))
-
-
-@cache
-def permissions() -> frozenset[str]:
-    """Folded words for "allowed"."""
-    return _folded(_PERMISSIONS)
-
-
-def opposite_sides(word: str) -> frozenset[tuple[int, int]]:
-    """The groups of ``opposites.txt`` that a folded word is in, each with its side, 0 or 1."""
-    return _opposites().get(word, frozenset())
-
-
-def same_meaning(one: str, other: str) -> bool:
-    """Whether two stems are in one group of ``synonyms.txt``."""
-    groups = _synonyms()
-    return not groups.get(one, frozenset()).isdisjoint(groups.get(other, frozenset()))
-
-
-def known_word(stemmed: str) -> bool:
-    """Whether a stem is in ``synonyms.txt`` or among the words of no weight."""
-    return stemmed in _synonyms() or stemmed in _light()
-
-
-def negated_form(one: str, other: str) -> bool:
-    """Whether one of two folded words is the other with a negating prefix or "less": "safe", "unsafe"."""
-    short, long = sorted((one, other), key=len)
-    if len(short) < 3 or short == long:
-        return False
-    if any(long == prefix + short for prefix in _PREFIXES):
-        return True
-    return (
-        long == short + "less"
-        or (short.endswith("ful") and long == short[:-3] + "less")
-        or (long.endswith("less") and short.endswith("ful") and short[:-3] == long[:-4])
-    )
 
 
 def _tokens(text: str, language: str, facts: Sequence[Fact]) -> Iterator[Token]:
@@ -223,11 +139,14 @@ def _tokens(text: str, language: str, facts: Sequence[Fact]) -> Iterator[Token]:
         gap = text[previous_end : match.start()]
         opens = not previous or (
             _OPENING.search(gap) is not None
-            and not (gap.rstrip() == "." and (previous in _TITLES or previous in _ABBREVIATIONS or len(previous) == 1))
+            and not (
+                gap.rstrip() == "."
+                and (previous in cues("titles") or previous in cues("abbreviations") or len(previous) == 1)
+            )
         )
         stemmed = stem(folded, language or "english")
-        light = folded in _folded(_LIGHT) or stemmed in _light()
-        content = fact < 0 and not light and stemmed not in unimportant and folded not in _folded(_SPECIAL)
+        light = folded in cues("light") or stemmed in _light_stems()
+        content = fact < 0 and not light and stemmed not in unimportant and folded not in _special()
         if len(folded) == 1 and fact < 0:
             content = match.group().isupper() and not opens and folded != "i"  # "Model M"
         yield Token(match.group(), folded, stemmed, match.start(), match.end(), content, opens, fact)
@@ -241,8 +160,8 @@ def _clauses(claims: Claims) -> Iterator[Clause]:
         gap = claims.text[previous.end : token.start] if previous else ""
         inside = token.fact >= 0 and previous is not None and previous.fact == token.fact
         comma = _CUT.search(gap) is not None
-        breaks = token.fold in _folded(_BREAKS) and (comma or token.fold not in _folded(_AMBIGUOUS_BREAKS))
-        between = token.fold in _JOINING and _between_facts(claims, place)
+        breaks = token.fold in cues("breaks") and (comma or token.fold not in cues("unsure_breaks"))
+        between = token.fold in cues("joining") and _between_facts(claims, place)
         if not runs or (
             not inside and not between and (comma or breaks or (token.opens and _SENTENCE_BREAK.search(gap)))
         ):
@@ -258,7 +177,7 @@ def _clauses(claims: Claims) -> Iterator[Clause]:
     if len(merged) > 1 and not any(token.content or token.fact >= 0 for token in merged[-1]):
         merged[-2].extend(merged.pop())
     for run in filter(None, merged):
-        relative = run[0].fold in _folded(_RELATIVE) or (
+        relative = run[0].fold in cues("relatives") or (
             run[0].fold in {"der", "die", "das", "that"} and run is not merged[0] and claims.language == "german"
         )
         yield Clause(tuple(run), tuple(claims.facts[i] for i in sorted({t.fact for t in run if t.fact >= 0})), relative)
@@ -275,7 +194,7 @@ def _negations(tokens: Sequence[Token]) -> Iterator[int]:
         following = tokens[place + 1].fold if place + 1 < len(tokens) else ""
         clitic = token.fold == "t" and place > 0 and tokens[place - 1].fold.endswith("n")
         elided = token.fold == "n" and following and token.text == "n"
-        cue = token.fold in _folded(_NEGATIONS) or token.fold in _folded(_REFUSALS) or clitic or elided
+        cue = token.fold in cues("negations") or token.fold in cues("forbidding") or clitic or elided
         if not cue or (token.fold == "not" and following == "only") or (token.fold == "nicht" and following == "nur"):
             continue
         if token.fold in ("no", "not", "nicht") and following in ("more", "less", "fewer", "later", "mehr", "weniger"):
@@ -291,41 +210,16 @@ def _negations(tokens: Sequence[Token]) -> Iterator[int]:
         yield place
 
 
-_SPECIAL = _PERMISSIONS | _NEGATIONS | _EXCEPTIONS | _REFUSALS | date_words() | _TITLES
+@cache
+def _special() -> frozenset[str]:
+    """Words that rules of their own compare."""
+    names = ("permissions", "negations", "exceptions", "forbidding", "titles")
+    return date_words().union(*map(cues, names))
 
 
 @cache
-def _folded(words: frozenset[str]) -> frozenset[str]:
-    return frozenset(fold(word) for word in words)
-
-
-@cache
-def _light() -> frozenset[str]:
-    return frozenset(stem(fold(word), name) for word in _LIGHT for name in ("english", "german", "french")) | {
-        stem(form, "english") for form, base in base_forms().items() if base in _LIGHT
+def _light_stems() -> frozenset[str]:
+    light = cues("light")
+    return frozenset(stem(word, name) for word in light for name in ("english", "german", "french")) | {
+        stem(form, "english") for form, base in base_forms().items() if base in light
     }
-
-
-@cache
-def _opposites() -> dict[str, frozenset[tuple[int, int]]]:
-    table: dict[str, set[tuple[int, int]]] = {}
-    for group, line in enumerate(_lines("opposites.txt")):
-        for side, words in enumerate(line.split("|")):
-            for word in words.split():
-                table.setdefault(fold(word), set()).add((group, side))
-    return {word: frozenset(sides) for word, sides in table.items()}
-
-
-@cache
-def _synonyms() -> dict[str, frozenset[int]]:
-    table: dict[str, set[int]] = {}
-    for group, line in enumerate(_lines("synonyms.txt")):
-        for word in line.split():
-            for language in ("english", "german", "french"):
-                table.setdefault(stem(fold(word), language), set()).add(group)
-    return {word: frozenset(groups) for word, groups in table.items()}
-
-
-def _lines(name: str) -> list[str]:
-    lines = files(__package__).joinpath(name).read_text("utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]

@@ -70,8 +70,8 @@ _DIGITS = regex.compile(
     rf"|(?P<a>\d{{1,2}})(?P<sep>[./\-])(?P<b>\d{{1,2}})(?P=sep)(?P<y>\d{{4}}|\d{{2}})){_END}"
 )
 _CLOCK = regex.compile(
-    rf"(?<![\p{{L}}\p{{N}}.,:/])(?P<hour>\d{{1,2}})(?:(?P<sep>[:.h])(?P<minute>[0-5]\d))?"
-    rf"(?:\s?(?P<half>[ap])\.?\s?m\b\.?|\s?(?P<word>Uhr|o['’]clock|h)(?![\p{{L}}\p{{N}}]))?(?![\p{{N}}])(?![.,:]\d)"
+    r"(?<![\p{L}\p{N}.,:/])(?P<hour>\d{1,2})(?:(?P<sep>[:.h])(?P<minute>[0-5]\d))?"
+    r"(?:\s?(?P<half>[ap])\.?\s?m\b\.?|\s?(?P<word>Uhr|o['’]clock|h)(?![\p{L}\p{N}]))?(?![\p{N}])(?![.,:]\d)"
 )
 _NOON = regex.compile(r"\b(?:(?P<noon>noon|midday|mittags|midi)|(?P<midnight>midnight|mitternacht|minuit))\b", regex.I)
 _WEEKDAY = regex.compile(

@@ -16,8 +16,9 @@ from typing import Protocol
 
 import regex
 
+from fourcorners.grounding.alignment import Place
 from fourcorners.grounding.claims import Claims, Token, claims_of
-from fourcorners.grounding.comparison import Comparison, Judgement, Place
+from fourcorners.grounding.comparison import Judgement, compare
 from fourcorners.grounding.copied import WordAutomaton
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.quantities import agrees
@@ -46,7 +47,7 @@ _LIST_MARK = regex.compile(r"\s*(?:[-*+•‣]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)
 _END = regex.compile(r"[\s.!?…;:]*\Z")
 _GAP = r"[\s\x1c-\x1f]+"
 """All that ``str.split`` cuts at."""
-_COORDINATING = frozenset("and but und aber sondern et mais".split())
+_COORDINATING = frozenset(["and", "but", "und", "aber", "sondern", "et", "mais"])
 _DIGITS = regex.compile(r"\d+")
 
 
@@ -256,12 +257,12 @@ class Checker:
         spans = [(i, i) for i in ranked]
         for i in ranked[:MAX_PAIRS]:
             for first, last in ((i, i + 1), (i - 1, i)):
-                both = 0 <= first and last < len(sentences) and sentences[first].document == sentences[last].document
+                both = first >= 0 and last < len(sentences) and sentences[first].document == sentences[last].document
                 if both and (first, last) not in spans:
                     spans.append((first, last))
         for first, last in spans:
             place = self._place(first, last)
-            yield _Found(first, last, place, Comparison(said, place, hints).judge())
+            yield _Found(first, last, place, compare(said, place, hints))
 
     def _ranked(self, said: Claims, hints: frozenset[str]) -> list[int]:
         scores: Counter[int] = Counter()
