@@ -4,7 +4,8 @@
 
 ``data/altered.jsonl`` holds sentences with their contexts: honest ones (copied, shortened, reordered, merged,
 paraphrased, values in another notation) and altered ones (a number, a date, a name … changed). The rules were written
-while the misses of half ``dev`` were read; of half ``test`` only the figures below were. ``--misses`` therefore refuses ``test``.
+while the misses of half ``dev`` were read; of half
+``test`` only the figures were. ``--misses`` therefore refuses ``test``.
 """
 
 from __future__ import annotations

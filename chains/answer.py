@@ -49,8 +49,8 @@ def answer_chain(
     or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced.
 
     With ``grounding="free"`` the model answers in its own words, streamed by the sentence: each is checked against the
-    context first, and followed by the numbers of its citations, `` [1][3]``, or by `` [unsupported]``; ``strict`` leaves
-    the latter out, and refuses where nothing is left. ``support_check`` is a model's opinion beside the rules of
+    context first, and followed by the numbers of its citations, `` [1][3]``, or by `` [unsupported]``; ``strict``
+    leaves the latter out, and refuses where nothing is left. ``support_check`` is a model's opinion beside the rules of
     ``grounding.support``.
 
     Raises SettingsError for bad settings; the chain raises InputError for bad input and EngineError for faults.

@@ -24,8 +24,8 @@ UNSUPPORTED = " [unsupported]"
 class FreeAnswers:
     """The steps of a checked free answer, sync and async; holds no state between calls.
 
-    ``support_check``: a model's opinion beside the rules, see ``grounding.support.SupportCheck``. In async calls it runs
-    on a thread, as all checking does. What it raises ends the answer; it is never taken for a verdict.
+    ``support_check``: a model's opinion beside the rules, see ``grounding.support.SupportCheck``. In async calls it
+    runs on a thread, as all checking does. What it raises ends the answer; it is never taken for a verdict.
     """
 
     def __init__(self, llm: BaseLanguageModel[Any] | Runnable[Any, Any], support_check: SupportCheck | None) -> None:
@@ -134,7 +134,7 @@ class _Answer:
             self._numbers.setdefault(_place(citation), len(self._numbers) + 1)
         numbers = list(dict.fromkeys(self._numbers[_place(citation)] for citation in verdict.citations))
         marks = " " + "".join(f"[{number}]" for number in numbers) if verdict.supported else UNSUPPORTED
-        start = self._length + (len(self._gap) if self._length else 0)
+        start = self._length + len(self._joint)
         entry = {
             "text": text,
             "start": start,
@@ -148,9 +148,9 @@ class _Answer:
 
     def tail(self) -> Iterator[AddableDict]:
         """What is known at the end."""
-        # A lax answer of no words stays empty, and is no refusal: nobody took that branch, and "not in the context" would
-        # dress up what may be a filter, a stop string, a limit of no tokens. A strict answer is what was found to be
-        # supported, or the refusal; there the branch is taken here, because nothing was.
+        # A lax answer of no words stays empty, and is no refusal: nobody took that branch, and "not in the context"
+        # would dress up what may be a filter, a stop string, a limit of no tokens. A strict answer is what was found
+        # to be supported, or the refusal; there the branch is taken here, because nothing was.
         if self._refused or not self.has_context or (self._options.strict and not self._length):
             self._refused = True
             yield AddableDict(answer=self._options.refusal, sentences=[], citations=[])
@@ -170,8 +170,13 @@ class _Answer:
             yield from self._held
             self._held = []
 
+    @property
+    def _joint(self) -> str:
+        """What stands between the answer so far and the next sentence."""
+        return (self._gap or " ") if self._length else ""
+
     def _appended(self, text: str, gap: str) -> str:
-        piece = (self._gap or " ") + text if self._length else text
+        piece = self._joint + text
         self._length += len(piece)
         self._gap = gap
         return piece

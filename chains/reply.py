@@ -36,8 +36,8 @@ class Quote(Place):
 class CheckedSentence(BaseModel):
     """A sentence of a free answer: ``answer[start:end] == text``.
 
-    ``citations`` are numbers, counted from 1, into the reply's own; ``reason`` says what supports it, or the rule that it
-    broke and the word that broke it.
+    ``citations`` are numbers, counted from 1, into the reply's own; ``reason`` says what supports it, or the rule that
+    it broke and the word that broke it.
     """
 
     text: str

@@ -12,7 +12,7 @@ from fourcorners.grounding.quantities import Fact, agrees, rivals
 from fourcorners.grounding.rules import Broken
 
 _OWN, _INHERITED = 1.0, 0.8
-"""What a word counts in its own clause, and in a later one of the same sentence: "12 euros for adults and 8 for children"."""
+"""What a word counts in its own clause, and in a later one: "tickets cost 12 euros for adults and 8 for children"."""
 
 
 def strayed(both: Alignment) -> Iterator[Broken]:

@@ -23,7 +23,10 @@ _OPENING = regex.compile(r"[.!?:;\n\"“„«(|*#>‘•]")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word at ``start`` to ``end`` of its text. ``opens``: it begins a sentence, quote or item, so its capital tells nothing."""
+    """A word at ``start`` to ``end`` of its text; ``fact`` is the index of the fact that it is part of, or -1.
+
+    ``opens``: it begins a sentence, quote or item, so that its capital tells nothing.
+    """
 
     text: str
     fold: str

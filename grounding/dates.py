@@ -47,7 +47,8 @@ def _any_of(names: Iterator[str]) -> str:
 
 
 _CAPITAL = _any_of(form for names in _MONTHS.values() for name in names.split() for form in (name, name.capitalize()))
-_MONTH = rf"(?P<month>{_CAPITAL}|(?i:(?:{_any_of(n for names in _MONTHS.values() for n in names.split() if len(n) > 3 and n != 'March')})))(?!\p{{L}})\.?"
+_LONG = _any_of(n for names in _MONTHS.values() for n in names.split() if len(n) > 3 and n != "March")
+_MONTH = rf"(?P<month>{_CAPITAL}|(?i:(?:{_LONG})))(?!\p{{L}})\.?"
 _DAY = r"(?<![\d.,:/\-–])(?P<day>\d{1,2})(?:st|nd|rd|th|er|\.)?"
 _YEAR = r"(?P<year>\d{4})(?!\d)"
 _END = r"(?![\p{L}\p{N}])"
@@ -76,7 +77,7 @@ _CLOCK = regex.compile(
 _NOON = regex.compile(r"\b(?:(?P<noon>noon|midday|mittags|midi)|(?P<midnight>midnight|mitternacht|minuit))\b", regex.I)
 _WEEKDAY = regex.compile(
     rf"(?<!\p{{L}})(?P<name>{_any_of(n for names in _WEEKDAYS for n in names.split())})s?(?!\p{{L}})"
-    rf"|(?<!\p{{L}})(?i:(?P<name>{_any_of(n for names in _WEEKDAYS for n in names.split() if len(n) > 4)})s?)(?!\p{{L}})"
+    rf"|(?<!\p{{L}})(?i:(?P<name>{_any_of(n for ns in _WEEKDAYS for n in ns.split() if len(n) > 4)})s?)(?!\p{{L}})"
 )
 _SENTENCE_START = regex.compile(r"(?:\A|[.!?:]\s)\s*\Z")
 

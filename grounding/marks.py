@@ -7,7 +7,9 @@ import regex
 MAX_MARK_CHARS = 40
 
 _MARK = regex.compile(
-    r"[ \t]{0,2}[\[【［][\p{Cf}\s]{0,4}(?:\p{Nd}[\p{Nd}\p{Cf}\s,;:†\-–]{0,20}\p{L}?|(?i:un\p{Cf}?supported))[\p{Cf}\s]{0,4}[\]】］]"
+    r"[ \t]{0,2}[\[【［][\p{Cf}\s]{0,4}"
+    r"(?:\p{Nd}[\p{Nd}\p{Cf}\s,;:†\-–]{0,20}\p{L}?|(?i:un\p{Cf}?supported))"
+    r"[\p{Cf}\s]{0,4}[\]】］]"
 )
 _OPENING = regex.compile(r"[ \t]{0,2}(?:[\[【［][^\[\]【】［］\n]{0,34})?\Z")
 

@@ -11,12 +11,12 @@ from typing import Literal
 
 import regex
 
+from fourcorners.grounding.bounds import Bound, bound_at
 from fourcorners.grounding.dates import dates_in
 from fourcorners.grounding.number_words import MAX_WORDS, ORDINALS, SCALES, spelled_number
 from fourcorners.grounding.words import fold
 
 Kind = Literal["number", "date", "clock", "weekday", "code"]
-Bound = Literal["", "≥", "≤", ">", "<"]
 Unit = tuple[str, Decimal]
 
 _CURRENCY = r"[$€£¥]|(?:USD|EUR|GBP|CHF|JPY)\b"
@@ -28,7 +28,8 @@ _NUMBER = regex.compile(
 _FRACTIONS = {"½": Decimal("0.5"), "¼": Decimal("0.25"), "¾": Decimal("0.75")}
 _FRACTION_SIGN = regex.compile(r"[½¼¾]")
 _UNIT = regex.compile(
-    r"[ \u00a0\u202f\-‐‑]?(?P<unit>[%‰]|°(?:[CFK](?!\p{L}))?|US\$|[$€£¥Ω]|[\p{L}µ]+[²³23]?(?:/[\p{L}]+[²³23]?)?)(?![\p{L}\p{N}])"
+    r"[ \u00a0\u202f\-‐‑]?(?P<unit>[%‰]|°(?:[CFK](?!\p{L}))?|US\$|[$€£¥Ω]|[\p{L}µ]+[²³23]?(?:/[\p{L}]+[²³23]?)?)"
+    r"(?![\p{L}\p{N}])"
 )
 _RANGE_TAIL = regex.compile(r"\s?(?:[-–—]|to|and|or|bis|und|oder|à|et|ou)\s?$", regex.I)
 _CODE = regex.compile(
@@ -40,41 +41,6 @@ _WORD = regex.compile(r"[\p{L}\p{M}]+")
 _HALVES = {fold(w): Decimal("0.5") for w in ("half", "halb", "halbe", "halben", "halber", "demi", "demie")}
 _TIMES = {"once": 1, "twice": 2, "einmal": 1, "zweimal": 2, "dreimal": 3, "thrice": 3}
 _ONES = {"one", "ein", "eine", "einen", "einem", "einer", "eines", "un", "une", "a", "an", "single"}
-
-_BEFORE: tuple[tuple[Bound, regex.Pattern[str]], ...] = tuple(
-    (bound, regex.compile(rf"(?:^|\W)(?:{cues})\s+(?:of\s+|from\s+|von\s+|de\s+)?(?:\p{{Sc}})?$", regex.I))  # type: ignore[misc]
-    for bound, cues in (
-        (
-            ">",
-            r"(?<!no\s)(?<!not\s)(?<!nicht\s)(?:more than|mehr als|plus de)|over|exceed(?:s|ing)?|above|über|dépassant",
-        ),
-        (
-            "≥",
-            r"at least|no (?:less|fewer) than|not (?:less|fewer) than|minimum|mindestens|au moins|au minimum|nicht weniger als",
-        ),
-        (
-            "≤",
-            r"at most|no more than|not more than|up to|maximum|not exceed|höchstens|maximal|bis zu|au plus|au maximum|jusqu['’]à|nicht mehr als",
-        ),
-        ("<", r"(?<!no\s)(?<!not\s)(?<!nicht\s)(?:less|fewer) than|(?<!nicht\s)weniger als|moins de|under|below|unter"),
-    )
-)
-_AFTER: tuple[tuple[Bound, regex.Pattern[str]], ...] = (
-    (
-        "≥",
-        regex.compile(
-            r"[\p{L}\s%°]{0,16}?\s?(?:or (?:more|older|over|longer|above)|and (?:over|above|older)|oder mehr|ou plus|at least|minimum)\b",
-            regex.I,
-        ),
-    ),
-    (
-        "≤",
-        regex.compile(
-            r"[\p{L}\s%°]{0,16}?\s?(?:or (?:less|fewer|under|younger|below)|oder weniger|ou moins|at most|maximum)\b",
-            regex.I,
-        ),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,18 +232,7 @@ def _spelled_at(text: str, words: Sequence[tuple[int, int, str]], language: str)
 
 def _number(text: str, start: int, end: int, amounts: set[Decimal], unit: Unit | None) -> Fact:
     values = frozenset(("amount", amount.normalize()) for amount in amounts)
-    return Fact("number", start, end, text[start:end], values, unit, _bound(text, start, end))
-
-
-def _bound(text: str, start: int, end: int) -> Bound:
-    before, after = text[max(0, start - 40) : start], text[end : end + 40]
-    for bound, pattern in _BEFORE:
-        if pattern.search(before):
-            return bound
-    for bound, pattern in _AFTER:
-        if pattern.match(after):
-            return bound
-    return ""
+    return Fact("number", start, end, text[start:end], values, unit, bound_at(text, start, end))
 
 
 def _scale_after(text: str, end: int) -> tuple[int, Decimal]:

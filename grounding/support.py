@@ -35,11 +35,13 @@ MAX_SENTENCE_CHARS = 4_000
 
 _FRAME = regex.compile(
     r"\s*(?:(?:according to|based on|as (?:stated|described|mentioned) in|per|from) (?:the |this |your )?"
-    r"(?:provided |given |supplied )?(?:context|text|document|documents|passage|information|source|sources)(?: provided| given)?\s*,\s*"
+    r"(?:provided |given |supplied )?(?:context|text|documents?|passage|information|sources?)(?: provided| given)?"
+    r"\s*,\s*"
     r"|(?:the |this )?(?:context|text|document|passage|source) (?:says|states|mentions|notes|explains) that\s+"
     r"|(?:laut|gemäß) (?:dem |der )?(?:kontext|text|dokument|quelle)\s*,?\s*"
     r"|(?:selon|d['’]après) (?:le |la )?(?:contexte|texte|document|source)\s*,\s*"
-    r"|(?:so|yes|also|in short|in summary|overall|finally|additionally|moreover|furthermore|however|therefore|then|next)\s*,\s*"
+    r"|(?:so|yes|also|in short|in summary|overall|finally|additionally|moreover|furthermore|however|therefore|then)"
+    r"\s*,\s*"
     r"|(?:first|second|third)(?:ly)?\s*,\s*)+",
     regex.I,
 )
@@ -126,7 +128,7 @@ class Checker:
         return found
 
     def _whole_sentences(self, document: int, start: int, end: int) -> Span | None:
-        """The sentences that begin at ``start`` and end at ``end`` but for their final signs; None for a part of one."""
+        """The sentences from ``start`` to ``end`` but for their final signs; None where it cuts one."""
         starts, ends = self._borders
         low = starts.get((document, start))
         if low is None:
@@ -196,10 +198,10 @@ class Checker:
         if best is None:
             return Verdict(False, "words: nothing like it in the context")
         nearest = self._nearest_in_words(said)
-        if nearest is not None and self._support_check is not None:
-            if self._support_check(self._premise(nearest.first, nearest.last), text):
-                self._previous, self._previous_words = nearest, said.stems
-                return self._cited(self._spans(nearest), reason="support check")
+        asked = self._support_check
+        if nearest is not None and asked is not None and asked(self._premise(nearest.first, nearest.last), text):
+            self._previous, self._previous_words = nearest, said.stems
+            return self._cited(self._spans(nearest), reason="support check")
         broken, detail = best.judgement.broken, best.judgement.detail
         return Verdict(False, f"{broken}: {detail}" if detail else f"{broken}: no statement to check")
 
@@ -383,10 +385,10 @@ class Checker:
             others = also or [other for other in self._all_places(quote) if other != span]
             places = sorted([span, *others], key=lambda one: (one.document, one.start))
             first = places[0]
-            citation = Citation(
-                self._evidence.documents[first.document].id, first.document, first.start, first.end,
-                self._evidence.quote(first), tuple(p for p in places[1:] if self._evidence.quote(p) == self._evidence.quote(first)),
-            )  # fmt: skip
+            quoted = self._evidence.quote(first)
+            same = tuple(place for place in places[1:] if self._evidence.quote(place) == quoted)
+            document = self._evidence.documents[first.document]
+            citation = Citation(document.id, first.document, first.start, first.end, quoted, same)
             citations.append(citation)
         return Verdict(True, reason, tuple(citations))
 
