@@ -30,9 +30,10 @@ def strayed(both: Alignment) -> Iterator[Broken]:
 def _bound_here(both: Alignment, mine: Clause, fact: Fact) -> bool:
     core = both.place.core
     if (name := _named_by(both.said, fact)) is not None:  # "Alba 90"
-        return any(
-            _named_by(c, given) == name and agrees(fact, given) for c in both.place.everything for given in c.facts
-        )
+        named = [given for c in both.place.everything for given in c.facts if _named_by(c, given) == name]
+        first = both.said.tokens[0]
+        if named or not (first.fold == name and first.end <= fact.start):  # "Seit 2017" names nothing
+            return any(agrees(fact, given) for given in named)
     if not both.states(core, fact) or len(core.facts) < 2:
         return True
     best = _best_clauses(both, mine, without=fact.text, fact=fact)
@@ -59,7 +60,7 @@ def _name_bound_here(both: Alignment, mine: Clause, token: Token) -> bool:
     best = _best_clauses(both, mine, without=token.fold)
     if any(token.fold == other.fold or token.stem == other.stem for clause in best for other in clause.tokens):
         return True
-    said = both.said.folds
+    said = {t.fold for t in mine.tokens}
     strangers = (t for clause in best for t in clause.tokens if t.capital and t.content and t.fold not in said)
     if both.said.language == "german":
         return True

@@ -41,6 +41,9 @@ def opposites(both: Alignment) -> Iterator[Broken]:
             for i, t in enumerate(core.tokens)
             if against & opposite_sides(t.fold) and t.fold != token.fold and not sides & opposite_sides(t.fold)
         ]
+        following = both.said.tokens[place + 1 : place + 2]
+        if token.fold in cues("time_relations") and not same and any(t.fact >= 0 for t in following):
+            yield "words", token.text  # "before 2006" for "in 2006"
         if not opposite:
             continue
         mine = _neighbours(both.said, place)

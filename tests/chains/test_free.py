@@ -191,13 +191,13 @@ def test_whatever_is_said_the_reply_keeps_its_contract(
             rest, n = rest[sizes[n % len(sizes)] :], n + 1
 
     given_ = {"question": "What?", "context": documents}
-    chain = grounded_chain(RunnableGenerator(pieces), grounding="free", strict=strict)  # type: ignore[arg-type]
+    chain = grounded_chain(RunnableGenerator(pieces), grounding="free", strict=strict)
     reply = chain.invoke(given_)
     check_reply(reply, documents)
     whole = grounded_chain(RunnableLambda(lambda _: said), grounding="free", strict=strict).invoke(given_)
     assert whole == reply
     assert added(list(chain.stream(given_))) == reply
-    plain = answer_chain(RunnableGenerator(pieces), grounding="free", strict=strict)  # type: ignore[arg-type]
+    plain = answer_chain(RunnableGenerator(pieces), grounding="free", strict=strict)
     assert plain.invoke(given_) == reply["answer"] == "".join(plain.stream(given_))
 
 
@@ -210,7 +210,7 @@ def test_a_sentence_is_released_as_soon_as_it_is_checked_and_not_before() -> Non
             yield word
 
     shown = []
-    for chunk in grounded_chain(RunnableGenerator(pieces), grounding="free").stream(GIVEN):  # type: ignore[arg-type]
+    for chunk in grounded_chain(RunnableGenerator(pieces), grounding="free").stream(GIVEN):
         if chunk.get("sentences"):
             shown.append((len(told), chunk["answer"]))
     assert [text for _, text in shown] == [
@@ -293,7 +293,7 @@ def test_a_support_check_is_asked_off_the_event_loop_and_its_faults_come_through
 
 
 def test_a_retriever_in_front_streams_its_sources_first() -> None:
-    retriever = RunnableLambda(lambda question: GIVEN["context"])
+    retriever: Any = RunnableLambda(lambda question: GIVEN["context"])
     chain = rag_chain(retriever, FakeStreamingListLLM(responses=[SAID]), grounding="free", strict=True)
     chunks = list(chain.stream(GIVEN["question"]))
     assert set(chunks[0]) == {"question", "context"}

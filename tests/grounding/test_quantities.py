@@ -1,7 +1,9 @@
+from decimal import Decimal
+
 import pytest
 
 from fourcorners.grounding.number_words import spelled_number
-from fourcorners.grounding.quantities import agrees, facts_in
+from fourcorners.grounding.quantities import Fact, agrees, facts_in
 from fourcorners.grounding.words import fold
 
 EQUAL = [
@@ -68,7 +70,7 @@ DIFFERENT = [
 ]
 
 
-def one(text: str, language: str):
+def one(text: str, language: str) -> Fact:
     (fact,) = facts_in(f"It is {text} there", language)
     return fact
 
@@ -117,4 +119,4 @@ def test_every_language_spells_what_it_reads(value: int) -> None:
     for language in ("english", "german", "french"):
         for text in getattr(number_words, f"_{language}")(value):
             words = fold(text.replace("-", " ")).split()
-            assert spelled_number(words, language) == (value, len(words))
+            assert spelled_number(words, language) == (Decimal(value), len(words))

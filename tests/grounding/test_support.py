@@ -6,7 +6,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from benchmarks.support import cases, figures
-from fourcorners.grounding.evidence import Evidence, documents_from
+from fourcorners.grounding.evidence import Evidence, Span, documents_from
 from fourcorners.grounding.support import MAX_SENTENCE_CHARS, Checker, Verdict
 from tests.support import contexts, texts
 
@@ -16,7 +16,7 @@ def checked(sentence: str, *documents: str, question: str = "", support_check: A
     verdict = Checker(evidence, support_check).check(sentence)
     for citation in verdict.citations:
         text = evidence.documents[citation.document].text
-        for place in (citation, *citation.also):
+        for place in (Span(citation.document, citation.start, citation.end), *citation.also):
             source = evidence.documents[place.document].text
             assert source[place.start : place.end] == citation.quote
         assert text[citation.start : citation.end] == citation.quote
@@ -156,7 +156,8 @@ class Opinion:
     """A support check that always says the same, and keeps what it was asked."""
 
     def __init__(self, answer: bool | None) -> None:
-        self.answer, self.asked = answer, []
+        self.answer = answer
+        self.asked: list[tuple[str, str]] = []
 
     def __call__(self, premise: str, sentence: str) -> bool | None:
         self.asked.append((premise, sentence))
