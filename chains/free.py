@@ -122,7 +122,7 @@ class _Answer:
         gap = sentence[len(sentence.rstrip()) :]
         if not any(char.isalnum() for char in text):
             if text and not self._options.strict:
-                yield AddableDict(answer=self._appended(text, gap))
+                yield AddableDict(answer=self._appended(text, gap), sentences=[], citations=[])
             return
         verdict = self._checker.check(text)
         if not verdict.supported and self._options.strict:

@@ -46,7 +46,7 @@ _FRAME = regex.compile(
     regex.I,
 )
 _LIST_MARK = regex.compile(r"\s*(?:[-*+•‣]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)+")
-_END = regex.compile(r"[\s.!?…;:]*\Z")
+_END = regex.compile(r"[\s\x1c-\x1f.!?…;:]*\Z")
 _GAP = r"[\s\x1c-\x1f]+"
 """All that ``str.split`` cuts at."""
 _COORDINATING = frozenset(["and", "but", "und", "aber", "sondern", "et", "mais"])
@@ -136,7 +136,8 @@ class Checker:
         if low is None:
             return None
         tail = _SENTENCE_TAIL.match(self._evidence.documents[document].text, end)
-        high = ends.get((document, tail.end() if tail else end), ends.get((document, end)))
+        last = tail.end() if tail else end
+        high = next((ends[document, at] for at in range(last, end - 1, -1) if (document, at) in ends), None)
         return Span(document, start, self._evidence.sentences[high].end) if high is not None and high >= low else None
 
     @cached_property
@@ -416,7 +417,7 @@ class Checker:
         return replace(verdict, reason=reason)
 
 
-_SENTENCE_TAIL = regex.compile(r"[.!?…;:\"'”’»)\]*_]*")
+_SENTENCE_TAIL = regex.compile(r"[\s\x1c-\x1f.!?…;:\"'”’»)\]*_]*")
 
 
 @lru_cache(maxsize=4_096)
