@@ -7,11 +7,8 @@ passes where each of its words has a counterpart in one sentence of a document o
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
 from typing import Protocol
 
 import regex
@@ -19,16 +16,12 @@ import regex
 from fourcorners.grounding.alignment import Place
 from fourcorners.grounding.claims import Claims, Token, claims_of
 from fourcorners.grounding.comparison import Judgement, compare
-from fourcorners.grounding.copied import WordAutomaton
 from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.quantities import agrees
-from fourcorners.grounding.table_rows import spelled_out_row
-from fourcorners.grounding.words import folded_words, function_words, guess_language, stem
+from fourcorners.grounding.sources import Sources
 
-MAX_CANDIDATES = 10
 MAX_PAIRS = 4
 MAX_PARTS = 3
-MAX_ANTECEDENTS = 2
 MAX_TEMPLATE_MATCHES = 200
 MAX_SENTENCE_CHARS = 2_000
 """A longer sentence of a model is not checked, but unsupported."""
@@ -94,6 +87,7 @@ class Checker:
 
     def __init__(self, evidence: Evidence, support_check: SupportCheck | None = None) -> None:
         self._evidence, self._support_check = evidence, support_check
+        self._sources = Sources(evidence)
         self._previous: _Found | None = None
         self._previous_words: frozenset[str] = frozenset()
 
@@ -109,7 +103,7 @@ class Checker:
         body = text[frame.end() :] if frame and frame.end() < len(text) else text
         if differing := self._other_digits(body):
             return Verdict(False, f"number: {differing}")
-        said = claims_of(body, self._language_of(body))
+        said = claims_of(body, self._sources.language_of(body))
         return self._judged(said, text)
 
     # --- copies
@@ -131,7 +125,7 @@ class Checker:
 
     def _whole_sentences(self, document: int, start: int, end: int) -> Span | None:
         """The sentences from ``start`` to ``end`` but for their final signs; None where it cuts one."""
-        starts, ends = self._borders
+        starts, ends = self._sources.borders
         low = starts.get((document, start))
         if low is None:
             return None
@@ -139,14 +133,6 @@ class Checker:
         last = tail.end() if tail else end
         high = next((ends[document, at] for at in range(last, end - 1, -1) if (document, at) in ends), None)
         return Span(document, start, self._evidence.sentences[high].end) if high is not None and high >= low else None
-
-    @cached_property
-    def _borders(self) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
-        sentences = self._evidence.sentences
-        return (
-            {(s.document, s.start): i for i, s in enumerate(sentences)},
-            {(s.document, s.end): i for i, s in enumerate(sentences)},
-        )
 
     def _other_digits(self, text: str) -> str:
         """The first number of ``text`` that differs, where text and a document are alike but for their numbers."""
@@ -173,20 +159,20 @@ class Checker:
 
     def _same_facts(self, text: str, other: str, document: int) -> bool:
         """ "09:00" for "9:00": other digits, but the same values in the same order."""
-        mine = claims_of(text, self._language_of(text)).facts
-        theirs = claims_of(other, self._languages[document]).facts
+        mine = claims_of(text, self._sources.language_of(text)).facts
+        theirs = claims_of(other, self._sources.languages[document]).facts
         return len(mine) == len(theirs) and all(agrees(a, b) for a, b in zip(mine, theirs, strict=True))
 
     def _copy(self, text: str, spans: Sequence[Span]) -> Verdict:
         """The verdict on a copy: right where "it" is what it was in the sentence before."""
-        said = claims_of(text, self._language_of(text))
+        said = claims_of(text, self._sources.language_of(text))
         for span in spans:
-            first = self._borders[0][span.document, span.start]
-            found = _Found(first, first, self._place(first, first), Judgement(None, "", 1.0))
+            first = self._sources.borders[0][span.document, span.start]
+            found = _Found(first, first, self._sources.place(first, first), Judgement(None, "", 1.0))
             if self._refers_rightly(said, found, None):
                 self._previous, self._previous_words = found, said.stems
                 verdict = self._cited([span], also=[other for other in spans if other != span])
-                return self._with_opinion(verdict, text, self._premise(first, first), "copied")
+                return self._with_opinion(verdict, text, self._sources.premise(first, first), "copied")
         return Verdict(False, f"elsewhere: {said.tokens[0].text}")
 
     # --- places
@@ -196,13 +182,17 @@ class Checker:
         if parts:
             self._previous, self._previous_words = parts[0], said.stems
             spans = list(dict.fromkeys(span for part in parts for span in self._spans(part)))
-            premise = "\n".join(dict.fromkeys(self._premise(part.first, part.last) for part in parts))
+            premise = "\n".join(dict.fromkeys(self._sources.premise(part.first, part.last) for part in parts))
             return self._with_opinion(self._cited(spans), text, premise, "words")
         if best is None:
             return Verdict(False, "words: nothing like it in the context")
         nearest = self._nearest_in_words(said)
         asked = self._support_check
-        if nearest is not None and asked is not None and asked(self._premise(nearest.first, nearest.last), text):
+        if (
+            nearest is not None
+            and asked is not None
+            and asked(self._sources.premise(nearest.first, nearest.last), text)
+        ):
             self._previous, self._previous_words = nearest, said.stems
             return self._cited(self._spans(nearest), reason="support check")
         broken, detail = best.judgement.broken, best.judgement.detail
@@ -245,19 +235,19 @@ class Checker:
         return self._is_about(found, self._previous) or bool(_subjects(found.place) & self._previous_words)
 
     def _is_about(self, found: _Found, earlier: _Found) -> bool:
-        if earlier.first <= found.first <= earlier.last or found.first in self._antecedents(earlier.first):
+        if earlier.first <= found.first <= earlier.last or found.first in self._sources.antecedents(earlier.first):
             return True
-        chain = self._antecedents(found.first)
+        chain = self._sources.antecedents(found.first)
         if earlier.first in chain or earlier.last in chain:
             return True
-        return bool(chain and chain[-1] in self._antecedents(earlier.first)) or bool(
+        return bool(chain and chain[-1] in self._sources.antecedents(earlier.first)) or bool(
             _subjects(found.place) & _subjects(earlier.place)
         )
 
     def _candidates(self, said: Claims) -> Iterator[_Found]:
         """Places with much in common with ``said``, best first: single sentences, then pairs of neighbours."""
-        hints = frozenset(self._question) if not said.content else frozenset()
-        ranked = self._ranked(said, hints)
+        hints = frozenset(self._sources.question) if not said.content else frozenset()
+        ranked = self._sources.ranked(said, hints)
         sentences = self._evidence.sentences
         spans = [(i, i) for i in ranked]
         for i in ranked[:MAX_PAIRS]:
@@ -266,108 +256,8 @@ class Checker:
                 if both and (first, last) not in spans:
                     spans.append((first, last))
         for first, last in spans:
-            place = self._place(first, last)
+            place = self._sources.place(first, last)
             yield _Found(first, last, place, compare(said, place, hints))
-
-    def _ranked(self, said: Claims, hints: frozenset[str]) -> list[int]:
-        scores: Counter[int] = Counter()
-        n = len(self._evidence.sentences)
-        words = {token.stem for token in said.tokens} | hints
-        for word in words:
-            holding = self._index.get(word, ())
-            weight = math.log(1 + n / (1 + len(holding)))
-            for i in holding:
-                scores[i] += weight  # type: ignore[assignment]
-        # A sentence's first occurrence only; the same words elsewhere are found by their stems.
-        for _, length, start in self._automaton.runs(folded_words(said.text)):
-            scores[self._owners[start]] += length / 2  # type: ignore[assignment]
-        if len(scores) < MAX_CANDIDATES and (n <= MAX_CANDIDATES or said.facts):
-            scores.update(dict.fromkeys(range(min(n, MAX_CANDIDATES)), 0))
-        return [i for i, _ in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:MAX_CANDIDATES]]
-
-    def _place(self, first: int, last: int) -> Place:
-        sentence = self._evidence.sentences[first]
-        over = [self._claims_at(i, i) for i in sentence.under]
-        opening = self._openings[sentence.document]
-        if (
-            opening < first
-            and opening not in sentence.under
-            and self._evidence.sentences[opening].kind in ("heading", "title")
-        ):
-            over.append(self._claims_at(opening, opening))
-        # Of two sentences the second may be about something else.
-        leans = first == last or self._claims_at(last, last).anaphoric
-        before = [self._claims_at(i, i) for i in self._antecedents(first)] if leans else []
-        return Place(self._claims_at(first, last), tuple(over), tuple(before))
-
-    @cached_property
-    def _openings(self) -> dict[int, int]:
-        openings: dict[int, int] = {}
-        for i, sentence in enumerate(self._evidence.sentences):
-            openings.setdefault(sentence.document, i)
-        return openings
-
-    def _antecedents(self, index: int) -> list[int]:
-        """The sentences that a pronoun of sentence ``index`` may refer to, nearest first."""
-        found: list[int] = []
-        sentences = self._evidence.sentences
-        while self._claims_at(index, index).anaphoric and len(found) < MAX_ANTECEDENTS:
-            index -= 1
-            if index < 0 or sentences[index].document != sentences[index + 1].document:
-                break
-            found.append(index)
-        return found
-
-    def _claims_at(self, first: int, last: int) -> Claims:
-        sentences = self._evidence.sentences
-        document = sentences[first].document
-        if first == last:
-            sentence = sentences[first]
-            row = spelled_out_row(self._evidence.documents[document].text, sentence.start, sentence.end)
-            text = row or " ".join(sentence.text.split())
-        else:
-            text = "\n".join(" ".join(sentence.text.split()) for sentence in sentences[first : last + 1])
-        return _cached_claims(text, self._languages[document])
-
-    # --- the documents as a whole
-
-    @cached_property
-    def _languages(self) -> tuple[str, ...]:
-        return tuple(guess_language(folded_words(d.text[:5_000])) or "english" for d in self._evidence.documents)
-
-    def _language_of(self, text: str) -> str:
-        known = guess_language(folded_words(text))
-        return known or next(iter(self._languages), "english")
-
-    @cached_property
-    def _question(self) -> set[str]:
-        language = self._language_of(self._evidence.question)
-        words = (stem(word, language) for word in folded_words(self._evidence.question))
-        return {word for word in words if word not in function_words(language)}
-
-    @cached_property
-    def _words(self) -> list[list[str]]:
-        return [folded_words(sentence.text) for sentence in self._evidence.sentences]
-
-    @cached_property
-    def _index(self) -> dict[str, list[int]]:
-        """Stems to the sentences that hold them, and to those under a heading that does."""
-        index: dict[str, list[int]] = defaultdict(list)
-        for i, (sentence, words) in enumerate(zip(self._evidence.sentences, self._words, strict=True)):
-            language = self._languages[sentence.document]
-            over = [word for above in sentence.under[:1] for word in self._words[above]]
-            for word in {stem(w, language) for w in (*words, *over)}:
-                index[word].append(i)
-        return index
-
-    @cached_property
-    def _automaton(self) -> WordAutomaton:
-        return WordAutomaton(word for words in self._words for word in words)
-
-    @cached_property
-    def _owners(self) -> list[int]:
-        """The sentence of each word of the automaton's text."""
-        return [i for i, words in enumerate(self._words) for _ in words]
 
     # --- verdicts
 
@@ -375,9 +265,13 @@ class Checker:
         sentences = self._evidence.sentences
         document = sentences[found.first].document
         spans = [Span(document, sentences[found.first].start, sentences[found.last].end)]
-        around = [*sentences[found.first].under, *self._antecedents(found.first), self._openings[document]]
+        around = [
+            *sentences[found.first].under,
+            *self._sources.antecedents(found.first),
+            self._sources.openings[document],
+        ]
         for i in dict.fromkeys(around):
-            if any(self._claims_at(i, i) is claims for claims in found.judgement.helped):
+            if any(self._sources.claims_at(i, i).text == claims.text for claims in found.judgement.helped):
                 spans.append(Span(document, sentences[i].start, sentences[i].end))
         return spans
 
@@ -402,15 +296,6 @@ class Checker:
                 yield Span(index, start, start + len(quote))
                 start = document.text.find(quote, start + len(quote))
 
-    def _premise(self, first: int, last: int) -> str:
-        """What a model is shown: the place, what stands over it, and a neighbour on either side."""
-        sentences = self._evidence.sentences
-        document = sentences[first].document
-        low = max(first - 1, self._openings[document])
-        high = last + 1 if last + 1 < len(sentences) and sentences[last + 1].document == document else last
-        over = [sentences[i].text for i in sentences[first].under if i < low]
-        return "\n".join([*over, self._evidence.documents[document].text[sentences[low].start : sentences[high].end]])
-
     def _with_opinion(self, verdict: Verdict, text: str, premise: str, reason: str) -> Verdict:
         if self._support_check is not None and self._support_check(premise, text) is False:
             return Verdict(False, "support check")
@@ -418,11 +303,6 @@ class Checker:
 
 
 _SENTENCE_TAIL = regex.compile(r"[\s\x1c-\x1f.!?…;:\"'”’»)\]*_]*")
-
-
-@lru_cache(maxsize=4_096)
-def _cached_claims(text: str, language: str) -> Claims:
-    return claims_of(text, language)
 
 
 def _subjects(place: Place) -> set[str]:
