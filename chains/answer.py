@@ -11,10 +11,12 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict
 
+from fourcorners.chains.free import FreeAnswers
 from fourcorners.chains.json_safe import as_given
 from fourcorners.chains.reply import Collector, Reply, reply_tail
-from fourcorners.errors import InputError
+from fourcorners.errors import InputError, SettingsError
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.grounding.support import SupportCheck
 from fourcorners.llms.counting import token_counter
 from fourcorners.prompts.grounded import ContextInput, GroundedPromptTemplate, GroundedText, grounded_prompt
 
@@ -32,7 +34,7 @@ class Question(BaseModel):
 
 def answer_chain(
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -43,6 +45,8 @@ def answer_chain(
     context_tokens: int | None = None,
     contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
     schema: type[BaseModel] | None = None,
 ) -> Runnable[dict[str, Any], Any]:
     """``{"question", "context"}`` to the answer: ``PromptTemplate | LLM | StrOutputParser``.
@@ -51,15 +55,21 @@ def answer_chain(
     or exactly ``refusal``. With any other LangChain LLM or chat model it is asked for, not enforced. An answer that
     another document contradicts is followed by the contradicting span, beyond ``max_spans``, unless
     ``contradictions="ignore"``. ``packing`` says what is shown of documents that do not fit in the model's window, or
-    in ``context_tokens``; an LLM that is not of ``init_llm`` is shown all where that is None. Raises SettingsError for
-    bad settings; the chain raises InputError for bad input (ContextOverflow for too much of it) and EngineError for
-    faults.
+    in ``context_tokens``; an LLM that is not of ``init_llm`` is shown all where that is None.
+
+    With ``grounding="free"`` the model answers in its own words, streamed by the sentence: each is checked against the
+    context first, and followed by the numbers of its citations, `` [1][3]``, or by `` [unsupported]``; ``strict``
+    leaves the latter out, and refuses where nothing is left. ``support_check`` is a model's opinion beside the rules of
+    ``grounding.support``.
 
     With ``schema``, a pydantic model, the answer is an instance of it, or None where the context lacks something that
     it requires. Each text in it is a run of whole words of one document, each number and date one that stands there;
     what is not there is None. Only enums, ``Literal`` and ``bool`` are the model's own choice. It comes in one piece;
     ``span``, ``max_spans`` and ``max_new_tokens`` do not matter to it. An LLM that is not of ``init_llm`` is asked for
     JSON; what does not stand in the context is taken out, and AnswerFormatError raised where it is no JSON.
+
+    Raises SettingsError for bad settings; the chain raises InputError for bad input (ContextOverflow for too much of
+    it) and EngineError for faults.
     """
     prompt = grounded_prompt(
         template,
@@ -74,18 +84,20 @@ def answer_chain(
         context_tokens=context_tokens,
         contradictions=contradictions,
         count_tokens=token_counter(llm),
+        strict=strict,
     )
+    free = free_answers(prompt, llm, support_check)
     if schema is not None:
         from fourcorners.chains.fields import FieldsStream, model_chain  # it builds on this module
 
         return model_chain(FieldsStream(prompt, llm), schema)
-    chain: Runnable[dict[str, Any], str] = prompt | llm | StrOutputParser()
+    chain: Runnable[dict[str, Any], str] = prompt | free.as_texts() if free else prompt | llm | StrOutputParser()
     return chain
 
 
 def grounded_chain(
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -96,6 +108,8 @@ def grounded_chain(
     context_tokens: int | None = None,
     contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
     schema: type[BaseModel] | None = None,
 ) -> Runnable[dict[str, Any], dict[str, Any]]:
     """``{"question", "context"}`` to the whole ``Reply`` as a dict; settings as in ``answer_chain``.
@@ -116,8 +130,9 @@ def grounded_chain(
         context_tokens=context_tokens,
         contradictions=contradictions,
         count_tokens=token_counter(llm),
+        strict=strict,
     )
-    return as_chain(grounded_stream(prompt, llm), "grounded_chain", Question)
+    return as_chain(grounded_stream(prompt, llm, support_check), "grounded_chain", Question)
 
 
 class ReplyStream(Protocol):
@@ -132,10 +147,12 @@ class ReplyStream(Protocol):
         """As ``transform``."""
 
 
-def grounded_stream(prompt: GroundedPromptTemplate, llm: Llm) -> GroundedStream:
+def grounded_stream(
+    prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None = None
+) -> GroundedStream:
     """The steps that fit ``prompt``: it may have a schema or not."""
     if prompt.form is None:
-        return GroundedStream(prompt, llm)
+        return GroundedStream(prompt, llm, support_check)
     from fourcorners.chains.fields import FieldsStream  # it builds on this module
 
     return FieldsStream(prompt, llm)
@@ -155,8 +172,9 @@ class GroundedStream:
 
     reply_type: type[Reply] = Reply
 
-    def __init__(self, prompt: GroundedPromptTemplate, llm: Llm) -> None:
+    def __init__(self, prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None = None) -> None:
         self._prompt = prompt
+        self._free = free_answers(prompt, llm, support_check)
         self._answer: Runnable[Any, str] = llm | StrOutputParser()
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
@@ -172,6 +190,9 @@ class GroundedStream:
         """Chunks of one reply."""
         value = self._value(given, config)
         yield self._head(given)
+        if self._free:
+            yield from self._free.chunks(value, config)
+            return
         collector = Collector()
         for piece in self._answer.stream(value, collector.added_to(config)):
             if piece:
@@ -182,6 +203,10 @@ class GroundedStream:
         """As ``reply``."""
         value = self._value(given, config)
         yield self._head(given)
+        if self._free:
+            async for chunk in self._free.achunks(value, config):
+                yield chunk
+            return
         collector = Collector()
         async for piece in self._answer.astream(value, collector.added_to(config)):
             if piece:
@@ -201,6 +226,15 @@ class GroundedStream:
         text = value.to_string()
         assert isinstance(text, GroundedText)
         return AddableDict(reply_tail(text.evidence, collector, text.packed))
+
+
+def free_answers(prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None) -> FreeAnswers | None:
+    """The check of free answers, where ``prompt`` asks for one. Raises SettingsError for a check that nobody asks."""
+    if prompt.options.grounding == "free":
+        return FreeAnswers(llm, support_check)
+    if support_check is not None:
+        raise SettingsError(f"support_check is for grounding='free', not {prompt.options.grounding!r}")
+    return None
 
 
 def merged(chunks: list[Any]) -> Any:

@@ -24,6 +24,7 @@ from fourcorners.chains.speaking import base_of, without_speakers
 from fourcorners.errors import InputError, SettingsError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.grounding.follow_up import Turn
+from fourcorners.grounding.support import SupportCheck
 from fourcorners.llms.counting import token_counter
 from fourcorners.prompts.grounded import check_question, grounded_prompt
 
@@ -56,7 +57,7 @@ class ChatReply(Reply):
 def chat_chain(
     retriever: Runnable[str, Any],
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -67,6 +68,8 @@ def chat_chain(
     context_tokens: int | None = None,
     contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
     system: str = "",
     rewrite: Literal["auto", "rule", "model"] = "auto",
     rewriter: Llm | None = None,
@@ -107,10 +110,11 @@ def chat_chain(
         context_tokens=context_tokens,
         contradictions=contradictions,
         count_tokens=token_counter(llm),
+        strict=strict,
     )
     asks_llm = rewrite == "model" or (rewrite == "auto" and getattr(base_of(llm), "follows_instructions", True))
     rewriting = Rewriting(rewriter if rewriter is not None else llm if asks_llm else None)
-    answer = GroundedStream(prompt, without_speakers(llm))
+    answer = GroundedStream(prompt, without_speakers(llm), support_check)
     stream = _ChatStream(retriever, answer, rewriting, system, refusal, max_history_chars)
     return as_chain(stream, "chat_chain", ChatQuestion)
 

@@ -106,7 +106,15 @@ def _nothing(value: Any) -> AddableDict | None:
         return None
     said = {"answer": evidence.options.refusal, "citations": [], "refused": True, "guarantee": "enforced"}
     return AddableDict(
-        {**said, "score": None, "threshold": None, "left_out": [], "usage": {}, **nothing_filled(evidence.form)}
+        {
+            **said,
+            "score": None,
+            "threshold": None,
+            "sentences": [],
+            "left_out": [],
+            "usage": {},
+            **nothing_filled(evidence.form),
+        }
     )
 
 

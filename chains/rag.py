@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from fourcorners.chains.answer import GroundedStream, Llm, as_chain, grounded_stream
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
+from fourcorners.grounding.support import SupportCheck
 from fourcorners.llms.counting import token_counter
 from fourcorners.prompts.grounded import grounded_prompt
 
@@ -26,7 +27,7 @@ class RagQuestion(BaseModel):
 def rag_chain(
     retriever: Runnable[str, Any],
     llm: Llm,
-    grounding: Literal["verbatim", "none"] = "verbatim",
+    grounding: Literal["verbatim", "free", "none"] = "verbatim",
     span: Literal["sentence", "phrase"] = "sentence",
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
@@ -37,6 +38,8 @@ def rag_chain(
     context_tokens: int | None = None,
     contradictions: Literal["show", "ignore"] = "show",
     template: str | None = None,
+    strict: bool = False,
+    support_check: SupportCheck | None = None,
     schema: type[BaseModel] | None = None,
 ) -> Runnable[Any, dict[str, Any]]:
     """A question (a text, or ``{"question"}``) to the whole ``Reply``; settings as in ``answer_chain``.
@@ -57,8 +60,9 @@ def rag_chain(
         context_tokens=context_tokens,
         contradictions=contradictions,
         count_tokens=token_counter(llm),
+        strict=strict,
     )
-    stream = _RagStream(retriever, grounded_stream(prompt, llm))
+    stream = _RagStream(retriever, grounded_stream(prompt, llm, support_check))
     return as_chain(stream, "rag_chain", RagQuestion)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -53,11 +53,27 @@ class LeftOutDocument(BaseModel):
     characters: int
 
 
+class CheckedSentence(BaseModel):
+    """A sentence of a free answer: ``answer[start:end] == text``.
+
+    ``citations`` are numbers, counted from 1, into the reply's own; ``reason`` says what supports it, or the rule that
+    it broke and the word that broke it.
+    """
+
+    text: str
+    start: int
+    end: int
+    supported: bool
+    reason: str
+    citations: list[int]
+
+
 class Reply(BaseModel):
     """What ``grounded_chain`` and ``rag_chain`` return, as a dict.
 
     ``refused`` says that the refusal branch was taken; ``score`` is the refusal's log-odds against the best answer
     (None where no model was asked or the LLM does not tell), ``threshold`` the limit it was held against.
+    ``sentences`` are those of a free answer, else none.
     ``guarantee`` is about provenance, never about truth.
     ``left_out`` names the first hundred documents that did not fit in the model's window, or in what it was made to
     read; ``usage`` counts all of them, and their sentences.
@@ -67,6 +83,7 @@ class Reply(BaseModel):
     context: ContextInput
     answer: str
     citations: list[Quote]
+    sentences: list[CheckedSentence] = Field(default_factory=list)
     refused: bool
     score: float | None
     threshold: float | None
@@ -109,19 +126,25 @@ def reply_tail(evidence: Evidence, collector: Collector, packed: Packed | None =
         left_out = packing_info(packed, evidence) if packed else {}
         info = known | left_out | _best_effort(evidence, collector.answer)
     tail = {name: info.get(name) for name in ("refused", "score", "threshold", "guarantee")}
-    tail["citations"] = _numbered(evidence, info.get("citations") or [])
-    tail["left_out"] = [{**one, "document": json_safe(one["document"])} for one in info.get("left_out", [])]
+    tail["citations"] = numbered(evidence, info.get("citations") or [])
+    return {**tail, "sentences": [], **usage_of(info), **({} if collector.answer else {"answer": ""})}
+
+
+def usage_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """``usage``, and ``left_out`` of the documents, from what a run told at its end."""
+    left_out = [{**one, "document": json_safe(one["document"])} for one in info.get("left_out", [])]
     usage = {**info.get("usage", {}), **info.get("timing", {})}
-    if tail["left_out"]:
+    if left_out:
         usage["left_out_sentences"] = info["n_left_out"]
         usage["left_out_documents"] = info["n_left_out_documents"]
-    return {**tail, "usage": usage, **({} if collector.answer else {"answer": ""})}
+    return {"left_out": left_out, "usage": usage}
 
 
-def _numbered(evidence: Evidence, citations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def numbered(evidence: Evidence, citations: Iterable[dict[str, Any]], first: int = 1) -> list[dict[str, Any]]:
     """The citations in order of use, each with its number and what its document's metadata say."""
     safe: dict[int, dict[str, Any]] = {}
-    for citation in citations:
+    listed = list(citations)
+    for citation in listed:
         index = citation["index"]
         if index not in safe:
             safe[index] = json_safe(dict(evidence.documents[index].metadata))
@@ -132,7 +155,7 @@ def _numbered(evidence: Evidence, citations: list[dict[str, Any]]) -> list[dict[
             "document": json_safe(citation["document"]),
             "metadata": safe[citation["index"]],
         }
-        for number, citation in enumerate(citations, start=1)
+        for number, citation in enumerate(listed, start=first)
     ]
 
 

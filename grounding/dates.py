@@ -1,121 +1,164 @@
-"""The dates and times that stand in a text, in ISO notation, each with its exact place.
-
-Only whole dates with a year of four digits are read. "03/04/2024" is read neither as March nor as April.
-"""
+"""Dates, times of day and weekdays in a text, whatever their notation, as values that can be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, time
+from functools import cache
 
 import regex
 
 from fourcorners.grounding.words import fold
 
+Value = tuple[str, object]
+Found = tuple[int, int, str, frozenset[Value]]
+"""Start, end, kind and all that the notation may mean."""
+
 _MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            "jan january januar janvier enero gennaio januari janeiro",
-            "feb february februar fevrier febrero febbraio februari fevereiro",
-            "mar march marz maerz mars marzo maart marco",
-            "apr april avril abril aprile",
-            "may mai mayo maggio mei maio",
-            "jun june juni juin junio giugno junho",
-            "jul july juli juillet julio luglio julho",
-            "aug august aout agosto augustus",
-            "sep sept september septembre septiembre settembre setembro",
-            "oct okt october oktober octobre octubre ottobre outubro",
-            "nov november novembre noviembre novembro",
-            "dec dez december dezember decembre diciembre dicembre dezembro",
-        ),
-        start=1,
-    )
-    for name in names.split()
+    1: "January Jan Januar Jänner janvier",
+    2: "February Feb Februar février",
+    3: "March Mar März mars",
+    4: "April Apr avril",
+    5: "May Mai mai",
+    6: "June Jun Juni juin",
+    7: "July Jul Juli juillet",
+    8: "August Aug août",
+    9: "September Sept Sep septembre",
+    10: "October Oct Oktober Okt octobre",
+    11: "November Nov novembre",
+    12: "December Dec Dezember Dez décembre",
 }
-_CLOCK = r"(?P<hour>\d{1,2})[:h](?P<minute>\d{2})(?::(?P<second>\d{2}))?(?!\d)(?:\s?(?P<half>[ap])\.?m\b\.?)?"
-_ISO_CLOCK = r"T(?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?(?:\.\d+)?(?P<zone>Z|[+\-]\d{2}:\d{2})?"
-_PATTERNS = tuple(
-    regex.compile(rf"(?<![\d\p{{L}}.,/\-]){pattern}(?![\d/\-]|\.\d)", regex.I)
-    for pattern in (
-        rf"(?P<year>\d{{4}})-(?P<month>\d{{2}})-(?P<day>\d{{2}})(?:{_ISO_CLOCK})?",
-        r"(?P<year>\d{4})/(?P<month>\d{2})/(?P<day>\d{2})",
-        r"(?P<day>\d{1,2})\.[ ]?(?P<month>\d{1,2})\.[ ]?(?P<year>\d{4})",
-        r"(?P<one>\d{1,2})(?P<mark>[/\-])(?P<two>\d{1,2})(?P=mark)(?P<year>\d{4})",
-        r"(?P<day>\d{1,2})(?:st|nd|rd|th|er|\.|º)?\s+(?:of\s+|de\s+)?(?P<name>\p{L}{3,10})\.?,?\s+(?:de\s+)?(?P<year>\d{4})",
-        r"(?P<name>\p{L}{3,10})\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})",
-    )
+_WEEKDAYS = (
+    "Monday Mon Montag lundi",
+    "Tuesday Tue Tues Dienstag mardi",
+    "Wednesday Wed Mittwoch mercredi",
+    "Thursday Thu Thur Thurs Donnerstag jeudi",
+    "Friday Fri Freitag vendredi",
+    "Saturday Sat Samstag Sonnabend samedi",
+    "Sunday Sun Sonntag dimanche",
 )
-_THEN = regex.compile(rf"(?:,?\s+(?:at\s+|um\s+|à\s+)?){_CLOCK}", regex.I)
-_TIME = regex.compile(rf"(?<![\d\p{{L}}:.,/\-]){_CLOCK.replace('[:h]', ':')}(?![\d:]|\.\d)", regex.I)
+_MONTH_OF = {fold(name): number for number, names in _MONTHS.items() for name in names.split()}
+_WEEKDAY_OF = {fold(name): number for number, names in enumerate(_WEEKDAYS) for name in names.split()}
+_LOWER_MONTHS = frozenset(fold(names.split()[-1]) for names in _MONTHS.values())
+"""French ones, written small; English "march" and "may" are verbs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A date, with its time where one stands beside it, at characters ``start`` to ``end``."""
-
-    iso: str
-    start: int
-    end: int
+def _any_of(names: Iterator[str]) -> str:
+    return "|".join(sorted({regex.escape(name) for name in names}, key=len, reverse=True))
 
 
-def dates(text: str, *, with_time: bool = False) -> list[Moment]:
-    """All dates of ``text``, in order; ``with_time`` takes a time of day that follows along."""
-    found: list[Moment] = []
-    for pattern in _PATTERNS:
-        for match in pattern.finditer(text):
-            day = _date(match.groupdict())
-            if day is None or any(one.start < match.end() and match.start() < one.end for one in found):
-                continue
-            found.append(_with_time(text, match, day) if with_time else Moment(day.isoformat(), *match.span()))
-    return sorted(found, key=lambda one: one.start)
+_CAPITAL = _any_of(form for names in _MONTHS.values() for name in names.split() for form in (name, name.capitalize()))
+_LONG = _any_of(n for names in _MONTHS.values() for n in names.split() if len(n) > 3 and n != "March")
+_MONTH = rf"(?P<month>{_CAPITAL}|(?i:(?:{_LONG})))(?!\p{{L}})\.?"
+_DAY = r"(?<![\d.,:/\-–])(?P<day>\d{1,2})(?:st|nd|rd|th|er|\.)?"
+_YEAR = r"(?P<year>\d{4})(?!\d)"
+_END = r"(?![\p{L}\p{N}])"
+_DATE = regex.compile(
+    rf"{_DAY}\s+(?:of\s+|de\s+)?{_MONTH}(?:,?\s+{_YEAR})?"
+    rf"|(?<!\p{{L}}){_MONTH}\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?![\d:\p{{L}}]|[.,]\d)(?:,?\s+{_YEAR})?"
+    rf"|(?<!\p{{L}}){_MONTH},?\s+{_YEAR}"
+)
+_FULL = _any_of(
+    form
+    for names in _MONTHS.values()
+    for name in names.split()
+    if len(name) > 3 or name in ("May", "Mai")
+    for form in (name, name.capitalize())
+    if name not in ("mars", "mai") or form != name
+)
+_MONTH_ALONE = regex.compile(rf"(?<![\p{{L}}\p{{N}}])(?P<month>{_FULL})(?!\p{{L}})")
+_DIGITS = regex.compile(
+    rf"(?<![\p{{L}}\p{{N}}.,:/\-])(?:(?P<y>\d{{4}})-(?P<m>\d{{1,2}})-(?P<d>\d{{1,2}})"
+    rf"|(?P<a>\d{{1,2}})(?P<sep>[./\-])(?P<b>\d{{1,2}})(?P=sep)(?P<y>\d{{4}}|\d{{2}})){_END}"
+)
+_CLOCK = regex.compile(
+    r"(?<![\p{L}\p{N}.,:/])(?P<hour>\d{1,2})(?:(?P<sep>[:.h])(?P<minute>[0-5]\d))?"
+    r"(?:\s?(?P<half>[ap])\.?\s?m\b\.?|\s?(?P<word>Uhr|o['’]clock|h)(?![\p{L}\p{N}]))?(?![\p{N}])(?![.,:]\d)"
+)
+_NOON = regex.compile(r"\b(?:(?P<noon>noon|midday|mittags|midi)|(?P<midnight>midnight|mitternacht|minuit))\b", regex.I)
+_WEEKDAY = regex.compile(
+    rf"(?<!\p{{L}})(?P<name>{_any_of(n for names in _WEEKDAYS for n in names.split())})s?(?!\p{{L}})"
+    rf"|(?<!\p{{L}})(?i:(?P<name>{_any_of(n for ns in _WEEKDAYS for n in ns.split() if len(n) > 4)})s?)(?!\p{{L}})"
+)
+_SENTENCE_START = regex.compile(r"(?:\A|[.!?:]\s)\s*\Z")
 
 
-def times(text: str) -> list[Moment]:
-    """All times of day written with a colon, in order."""
-    return list(_times(text))
+def dates_in(text: str) -> list[Found]:
+    """Dates, times and weekdays of ``text`` in order; of several readings of one place the longest."""
+    taken: list[Found] = []
+    for found in (_dates, _digit_dates, _clocks, _month_names, _weekdays):
+        taken.extend(one for one in found(text) if not any(one[0] < end and start < one[1] for start, end, *_ in taken))
+    return sorted(taken)
 
 
-def _times(text: str) -> Iterator[Moment]:
-    for match in _TIME.finditer(text):
-        if (clock := _clock(match.groupdict())) is not None:
-            yield Moment(clock, *match.span())
+def _dates(text: str) -> Iterator[Found]:
+    for match in _DATE.finditer(text):
+        year, day = match["year"], match["day"]
+        value = (int(year) if year else None, _MONTH_OF[fold(match["month"])], int(day) if day else None)
+        if value[2] is None or 1 <= value[2] <= 31:
+            yield match.start(), match.end(), "date", frozenset({("date", value)})
 
 
-def _date(parts: dict[str, str | None]) -> date | None:
-    day, month = parts.get("day"), parts.get("month")
-    if name := parts.get("name"):
-        number = _MONTHS.get(fold(name))
-        month = str(number) if number else None
-    elif (one := parts.get("one")) and (two := parts.get("two")):
-        if int(one) <= 12 and int(two) <= 12 and one != two:
-            return None  # which of them is the month is anybody's guess
-        month, day = (one, two) if int(two) > 12 else (two, one)
-    try:
-        return date(int(parts["year"] or 0), int(month or 0), int(day or 0))
-    except ValueError:
-        return None
+def _digit_dates(text: str) -> Iterator[Found]:
+    for match in _DIGITS.finditer(text):
+        year = int(match["y"]) if len(match["y"]) == 4 else 2000 + int(match["y"])
+        pairs = [(match["m"], match["d"])] if match["m"] else [(match["b"], match["a"])]
+        if match["sep"] in ("/", "-"):
+            pairs.append((match["a"], match["b"]))
+        values = {("date", (year, int(m), int(d))) for m, d in pairs if 1 <= int(m) <= 12 and 1 <= int(d) <= 31}
+        if values:
+            yield match.start(), match.end(), "date", frozenset(values)
 
 
-def _with_time(text: str, match: regex.Match[str], day: date) -> Moment:
-    parts = match.groupdict()
-    start, end = match.span()
-    if parts.get("hour") is None and (then := _THEN.match(text, end)):
-        parts, end = then.groupdict(), then.end()
-    clock = _clock(parts) if parts.get("hour") else None
-    if clock is None:
-        return Moment(day.isoformat(), *match.span())
-    return Moment(f"{day.isoformat()}T{clock}{parts.get('zone') or ''}", start, end)
+def _clocks(text: str) -> Iterator[Found]:
+    for match in _CLOCK.finditer(text):
+        hour, minute = int(match["hour"]), int(match["minute"] or 0)
+        half, word, sep = match["half"], match["word"], match["sep"]
+        said = half or (word and (word != "h" or sep == "h")) or (sep in (":", "h") and match["minute"])
+        if not said or hour > 24 or (half and not 1 <= hour <= 12):
+            continue
+        yield match.start(), match.end(), "clock", frozenset(_clock_values(hour, minute, half))
+    for match in _NOON.finditer(text):
+        yield match.start(), match.end(), "clock", frozenset({("clock", 720 if match["noon"] else 0)})
 
 
-def _clock(parts: dict[str, str | None]) -> str | None:
-    hour, half = int(parts["hour"] or 0), (parts.get("half") or "").lower()
-    if half and not 1 <= hour <= 12:
-        return None
+def _clock_values(hour: int, minute: int, half: str | None) -> Iterator[Value]:
+    """``bare`` is what a sentence may say that leaves out am or pm; the hour alone is among the bare numbers."""
     if half:
-        hour = hour % 12 + (12 if half == "p" else 0)
-    try:
-        return time(hour, int(parts["minute"] or 0), int(parts.get("second") or 0)).isoformat()
-    except ValueError:
-        return None
+        yield "clock", (hour % 12 + (12 if half == "p" else 0)) * 60 + minute
+    else:
+        yield "clock", hour % 24 * 60 + minute
+    if half:
+        yield "clock without half", hour * 60 + minute
+    if not minute:
+        yield "hour", hour
+
+
+def _month_names(text: str) -> Iterator[Found]:
+    for match in _MONTH_ALONE.finditer(text):
+        modal = fold(match["month"]) in ("may", "march", "mar") and (
+            _SENTENCE_START.search(text, 0, match.start())
+            or regex.match(r"\s+(?:be|have|not)\b", text, pos=match.end())
+        )
+        if not modal:
+            yield (
+                match.start(),
+                match.end(),
+                "date",
+                frozenset({("date", (None, _MONTH_OF[fold(match["month"])], None))}),
+            )
+
+
+def _weekdays(text: str) -> Iterator[Found]:
+    for match in _WEEKDAY.finditer(text):
+        yield match.start(), match.end(), "weekday", frozenset({("weekday", _WEEKDAY_OF[fold(match["name"])])})
+
+
+@cache
+def date_words() -> frozenset[str]:
+    """Folded names of months and weekdays."""
+    return frozenset(_MONTH_OF) | frozenset(_WEEKDAY_OF)
+
+
+def date_holds(claimed: tuple[int | None, ...], given: tuple[int | None, ...]) -> bool:
+    """Whether ``given`` (year, month, day; None where not said) says all that ``claimed`` says."""
+    return all(mine is None or mine == theirs for mine, theirs in zip(claimed, given, strict=True))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fourcorners.grounding.fields import Form
 from fourcorners.grounding.layout import Kind, places
@@ -21,7 +21,7 @@ class GroundingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grounding: Literal["verbatim", "none"] = "verbatim"
+    grounding: Literal["verbatim", "free", "none"] = "verbatim"
     span: Literal["sentence", "phrase"] = "sentence"
     max_spans: int = Field(default=1, ge=1, le=20)
     refusal: str = Field(default=DEFAULT_REFUSAL, min_length=1, max_length=200)
@@ -36,6 +36,8 @@ class GroundingOptions(BaseModel):
     """Show at most so many tokens of documents; None: as many as the window has room for."""
     contradictions: Literal["show", "ignore"] = "show"
     """Whether a verbatim answer that another document contradicts shows both sides, beyond ``max_spans``."""
+    strict: bool = False
+    """Of a free answer leave out the sentences that are not supported, instead of marking them."""
 
     @field_validator("threshold")
     @classmethod
@@ -50,6 +52,12 @@ class GroundingOptions(BaseModel):
         if value != value.strip() or "\n" in value or "\r" in value:
             raise ValueError(f"refusal must be one line without outer white space, not {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _strict_is_for_free(self) -> Self:
+        if self.strict and self.grounding != "free":
+            raise ValueError(f"strict=True is for grounding='free', not {self.grounding!r}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from fourcorners.grounding.dates import Moment, dates, times
 from fourcorners.grounding.evidence import Evidence, Span
 from fourcorners.grounding.fields import Leaf
+from fourcorners.grounding.iso_dates import Moment, dates, times
 from fourcorners.grounding.numbers import Number, numbers, writes_decimal_comma
 from fourcorners.grounding.proposals import proposals, word_borders
 

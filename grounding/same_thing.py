@@ -108,7 +108,7 @@ def _implied(kind: str | None) -> frozenset[str]:
 @cache
 def opposites() -> dict[str, tuple[int, int]]:
     """Words of which only one holds at a time: the number of their class, and their side in it."""
-    lines = files(__package__).joinpath("opposites.txt").read_text("utf-8").splitlines()
+    lines = files(__package__).joinpath("excluding_words.txt").read_text("utf-8").splitlines()
     classes: Iterable[str] = (line for line in lines if line and not line.startswith("#"))
     return {
         word: (number, member)

@@ -176,7 +176,8 @@ def default_contract_name(options: GroundingOptions, form: Form | None = None) -
     """The prompt file for these options."""
     if form is not None:
         return "fields"
-    return "plain" if options.grounding == "none" else f"verbatim_{options.span}"
+    names = {"none": "plain", "free": "free"}
+    return names.get(options.grounding, f"verbatim_{options.span}")
 
 
 def prompt_values(evidence: Evidence, blocks: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(100)
 FACT = "The best year ever is 1986"
 NAME = {"question": "Comment tu t'appelle ?", "context": "Your name is Jean-baptiste"}
 HEAD = {"question", "context", "answer"}
-KEYS = HEAD | {"citations", "refused", "score", "threshold", "guarantee", "left_out", "usage"}
+KEYS = HEAD | {"citations", "sentences", "refused", "score", "threshold", "guarantee", "left_out", "usage"}
 HALVES: tuple[dict[str, float], ...] = {"threshold": -1e9}, {"threshold": 1e9}, {}
 
 

@@ -40,7 +40,19 @@ EXPECTED = Order(
     delivery_date=date(2024, 3, 5),
     remark=None,
 )
-KEYS = {"question", "context", "answer", "citations", "refused", "score", "threshold", "guarantee", "left_out", "usage"}
+KEYS = {
+    "question",
+    "context",
+    "answer",
+    "citations",
+    "sentences",
+    "refused",
+    "score",
+    "threshold",
+    "guarantee",
+    "left_out",
+    "usage",
+}
 OWN_KEYS = {"result", "fields", "missing", "invalid"}
 
 

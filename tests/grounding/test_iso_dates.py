@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourcorners.grounding.dates import dates, times
+from fourcorners.grounding.iso_dates import dates, times
 from tests.support import texts
 
 
