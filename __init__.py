@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "answer_chain",
+    "answer_node",
+    "answer_tool",
     "chat_chain",
     "grounded_chain",
     "grounded_prompt",
@@ -22,12 +24,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fourcorners.chains import answer_chain, chat_chain, grounded_chain, instruct_chain, rag_chain
+    from fourcorners.chains import (
+        answer_chain,
+        answer_node,
+        answer_tool,
+        chat_chain,
+        grounded_chain,
+        instruct_chain,
+        rag_chain,
+    )
     from fourcorners.llms import init_llm
     from fourcorners.prompts.grounded import grounded_prompt
 
 _HOMES = {
     "answer_chain": "fourcorners.chains",
+    "answer_node": "fourcorners.chains",
+    "answer_tool": "fourcorners.chains",
     "chat_chain": "fourcorners.chains",
     "grounded_chain": "fourcorners.chains",
     "grounded_prompt": "fourcorners.prompts.grounded",
