@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypedDict, Unpack, cast
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.output_parsers import StrOutputParser
@@ -32,6 +32,23 @@ class Question(BaseModel):
     context: ContextInput
 
 
+class MoreSettings(TypedDict, total=False):
+    """Settings that the chains have in common beside their first; see ``GroundingOptions`` and ``grounded_prompt``."""
+
+    threshold: float | None
+    prior_weight: float | None
+    packing: Literal["window", "rank", "error"]
+    context_tokens: int | None
+    contradictions: Literal["show", "ignore"]
+    strict: bool
+    template: str | None
+
+
+def prompt_for(llm: Llm, **settings: Any) -> GroundedPromptTemplate:
+    """A grounded prompt that counts tokens as ``llm`` does. Raises SettingsError, also for unknown settings."""
+    return grounded_prompt(count_tokens=token_counter(llm), **settings)
+
+
 def answer_chain(
     llm: Llm,
     grounding: Literal["verbatim", "free", "none"] = "verbatim",
@@ -39,15 +56,9 @@ def answer_chain(
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
     *,
-    threshold: float | None = None,
-    prior_weight: float | None = None,
-    packing: Literal["window", "rank", "error"] = "window",
-    context_tokens: int | None = None,
-    contradictions: Literal["show", "ignore"] = "show",
-    template: str | None = None,
-    strict: bool = False,
     support_check: SupportCheck | None = None,
     schema: type[BaseModel] | None = None,
+    **more: Unpack[MoreSettings],
 ) -> Runnable[dict[str, Any], Any]:
     """``{"question", "context"}`` to the answer: ``PromptTemplate | LLM | StrOutputParser``.
 
@@ -71,20 +82,8 @@ def answer_chain(
     Raises SettingsError for bad settings; the chain raises InputError for bad input (ContextOverflow for too much of
     it) and EngineError for faults.
     """
-    prompt = grounded_prompt(
-        template,
-        schema=schema,
-        grounding=grounding,
-        span=span,
-        max_spans=max_spans,
-        refusal=refusal,
-        threshold=threshold,
-        prior_weight=prior_weight,
-        packing=packing,
-        context_tokens=context_tokens,
-        contradictions=contradictions,
-        count_tokens=token_counter(llm),
-        strict=strict,
+    prompt = prompt_for(
+        llm, schema=schema, grounding=grounding, span=span, max_spans=max_spans, refusal=refusal, **more
     )
     free = free_answers(prompt, llm, support_check)
     if schema is not None:
@@ -102,35 +101,17 @@ def grounded_chain(
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
     *,
-    threshold: float | None = None,
-    prior_weight: float | None = None,
-    packing: Literal["window", "rank", "error"] = "window",
-    context_tokens: int | None = None,
-    contradictions: Literal["show", "ignore"] = "show",
-    template: str | None = None,
-    strict: bool = False,
     support_check: SupportCheck | None = None,
     schema: type[BaseModel] | None = None,
+    **more: Unpack[MoreSettings],
 ) -> Runnable[dict[str, Any], dict[str, Any]]:
     """``{"question", "context"}`` to the whole ``Reply`` as a dict; settings as in ``answer_chain``.
 
     Streamed as dicts that add up: question and context first, then pieces of the answer, then the rest. With ``schema``
     it is a ``FilledReply``, and comes in two pieces.
     """
-    prompt = grounded_prompt(
-        template,
-        schema=schema,
-        grounding=grounding,
-        span=span,
-        max_spans=max_spans,
-        refusal=refusal,
-        threshold=threshold,
-        prior_weight=prior_weight,
-        packing=packing,
-        context_tokens=context_tokens,
-        contradictions=contradictions,
-        count_tokens=token_counter(llm),
-        strict=strict,
+    prompt = prompt_for(
+        llm, schema=schema, grounding=grounding, span=span, max_spans=max_spans, refusal=refusal, **more
     )
     return as_chain(grounded_stream(prompt, llm, support_check), "grounded_chain", Question)
 

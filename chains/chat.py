@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel, ConfigDict
 
-from fourcorners.chains.answer import GroundedStream, Llm, as_chain, merged
+from fourcorners.chains.answer import GroundedStream, Llm, MoreSettings, as_chain, merged, prompt_for
 from fourcorners.chains.history import Conversation, conversation_of, is_question, messages_of, text_of
 from fourcorners.chains.rag import as_list
 from fourcorners.chains.reply import Reply
@@ -25,8 +25,7 @@ from fourcorners.errors import InputError, SettingsError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.grounding.follow_up import Turn
 from fourcorners.grounding.support import SupportCheck
-from fourcorners.llms.counting import token_counter
-from fourcorners.prompts.grounded import check_question, grounded_prompt
+from fourcorners.prompts.grounded import check_question
 
 MAX_HISTORY_CHARS = 8_000
 
@@ -62,18 +61,12 @@ def chat_chain(
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
     *,
-    threshold: float | None = None,
-    prior_weight: float | None = None,
-    packing: Literal["window", "rank", "error"] = "window",
-    context_tokens: int | None = None,
-    contradictions: Literal["show", "ignore"] = "show",
-    template: str | None = None,
-    strict: bool = False,
     support_check: SupportCheck | None = None,
     system: str = "",
     rewrite: Literal["auto", "rule", "model"] = "auto",
     rewriter: Llm | None = None,
     max_history_chars: int = MAX_HISTORY_CHARS,
+    **more: Unpack[MoreSettings],
 ) -> Runnable[Any, dict[str, Any]]:
     """``{"question", "history"}`` to a ``ChatReply`` as a dict; settings not named here as in ``rag_chain``.
 
@@ -98,20 +91,7 @@ def chat_chain(
         raise SettingsError(f"rewrite must be 'auto', 'rule' or 'model', not {shortened(rewrite)}")
     if rewrite == "rule" and rewriter is not None:
         raise SettingsError("rewrite='rule' asks no model: leave out the rewriter, or rewrite")
-    prompt = grounded_prompt(
-        template,
-        grounding=grounding,
-        span=span,
-        max_spans=max_spans,
-        refusal=refusal,
-        threshold=threshold,
-        prior_weight=prior_weight,
-        packing=packing,
-        context_tokens=context_tokens,
-        contradictions=contradictions,
-        count_tokens=token_counter(llm),
-        strict=strict,
-    )
+    prompt = prompt_for(llm, grounding=grounding, span=span, max_spans=max_spans, refusal=refusal, **more)
     asks_llm = rewrite == "model" or (rewrite == "auto" and getattr(base_of(llm), "follows_instructions", True))
     rewriting = Rewriting(rewriter if rewriter is not None else llm if asks_llm else None)
     answer = GroundedStream(prompt, without_speakers(llm), support_check)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 from pydantic import BaseModel
 
-from fourcorners.chains.answer import GroundedStream, Llm, as_chain, grounded_stream
+from fourcorners.chains.answer import GroundedStream, Llm, MoreSettings, as_chain, grounded_stream, prompt_for
 from fourcorners.errors import InputError, shortened
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.grounding.support import SupportCheck
-from fourcorners.llms.counting import token_counter
-from fourcorners.prompts.grounded import grounded_prompt
 
 
 class RagQuestion(BaseModel):
@@ -32,35 +30,17 @@ def rag_chain(
     max_spans: int = 1,
     refusal: str = DEFAULT_REFUSAL,
     *,
-    threshold: float | None = None,
-    prior_weight: float | None = None,
-    packing: Literal["window", "rank", "error"] = "window",
-    context_tokens: int | None = None,
-    contradictions: Literal["show", "ignore"] = "show",
-    template: str | None = None,
-    strict: bool = False,
     support_check: SupportCheck | None = None,
     schema: type[BaseModel] | None = None,
+    **more: Unpack[MoreSettings],
 ) -> Runnable[Any, dict[str, Any]]:
     """A question (a text, or ``{"question"}``) to the whole ``Reply``; settings as in ``answer_chain``.
 
     ``retriever`` is any LangChain retriever, or any runnable from a text to a list of Documents. Streamed with the
     sources first, so that a page can show them before the answer. What the retriever raises comes through as it is.
     """
-    prompt = grounded_prompt(
-        template,
-        schema=schema,
-        grounding=grounding,
-        span=span,
-        max_spans=max_spans,
-        refusal=refusal,
-        threshold=threshold,
-        prior_weight=prior_weight,
-        packing=packing,
-        context_tokens=context_tokens,
-        contradictions=contradictions,
-        count_tokens=token_counter(llm),
-        strict=strict,
+    prompt = prompt_for(
+        llm, schema=schema, grounding=grounding, span=span, max_spans=max_spans, refusal=refusal, **more
     )
     stream = _RagStream(retriever, grounded_stream(prompt, llm, support_check))
     return as_chain(stream, "rag_chain", RagQuestion)

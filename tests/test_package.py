@@ -10,6 +10,8 @@ import fourcorners
 PUBLIC = {
     "__version__",
     "answer_chain",
+    "answer_node",
+    "answer_tool",
     "chat_chain",
     "grounded_chain",
     "grounded_prompt",
