@@ -65,7 +65,8 @@ def sentences(text: str, language: str = "en") -> list[Offsets]:
         marker = _ITEM_MARKER.match(text, start, end)
         if marker and marker.end() < end:
             start = marker.end()  # else "1." passes for a sentence
-        for border in _borders(text, start, end, language):
+        is_row = text.startswith("|", start)  # a row stays whole: half of one says nothing
+        for border in [(start, end)] if is_row else _borders(text, start, end, language):
             found.extend(_bounded(text, *_trimmed(text, *border)))
     return [(start, end) for start, end in found if _HAS_WORD.search(text, start, end)]
 

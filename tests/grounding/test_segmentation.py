@@ -178,3 +178,9 @@ def test_a_bold_title_that_opens_a_paragraph_stands_alone() -> None:
 
 def test_the_number_of_a_list_item_is_no_sentence() -> None:
     assert said("1. Buy a ticket.\n2. Go on board.") == ["Buy a ticket.", "Go on board."]
+
+
+def test_a_table_row_stays_whole_whatever_its_cells_say() -> None:
+    header, row = "| Model | Power (W) | Notes e.g. |", "| A1 | 30. | It is good. Very. |"
+    text = f"{header}\n|---|---|---|\n{row}\n\nAfter it. The end."
+    assert [text[start:end] for start, end in sentences(text)] == [header, row, "After it.", "The end."]
