@@ -18,6 +18,7 @@ _WORD = regex.compile(
 )
 _CUT = regex.compile(r"[,;()–—\n]|\s-\s")
 _SENTENCE_BREAK = regex.compile(r"[.!?;\n]")
+_CLITIC_NOT = regex.compile(r"(?<=n)['’]t(?!\p{L})", regex.I)
 _OPENING = regex.compile(r"[.!?:;\n\"“„«(|*#>‘•]")
 
 
@@ -150,6 +151,7 @@ def _tokens(text: str, language: str, facts: Sequence[Fact]) -> Iterator[Token]:
         stemmed = stem(folded, language or "english")
         light = folded in cues("light") or stemmed in _light_stems()
         content = fact < 0 and not light and stemmed not in unimportant and folded not in _special()
+        content = content and not _CLITIC_NOT.match(text, match.end())  # "isn't", "doesn't"
         if len(folded) == 1 and fact < 0:
             content = match.group().isupper() and not opens and folded != "i"  # "Model M"
         yield Token(match.group(), folded, stemmed, match.start(), match.end(), content, opens, fact)

@@ -18,6 +18,7 @@ def broken_polarity(both: Alignment) -> Iterator[Broken]:
         partners = both.partners(mine)
         yield from _exception_lost(both, mine, partners)
         yield from _negation_lost(mine, partners)
+        yield from _negation_widened(mine, partners)
         yield from _negation_added(mine, partners)
     yield from _permissions(both)
 
@@ -49,6 +50,19 @@ def _negation_lost(mine: Clause, partners: Sequence[Partner]) -> Iterator[Broken
             yield "negation", clause.tokens[clause.negations[0]].text
         if clause.excepts and not mine.excepts:
             yield "negation", next(iter(clause.tokens)).text
+
+
+def _negation_widened(mine: Clause, partners: Sequence[Partner]) -> Iterator[Broken]:
+    """ "No side effects" for "No serious side effects"."""
+    for clause, _ in partners:
+        for place in clause.negations if mine.negations else ():
+            following = clause.tokens[place + 1 : place + 4]
+            if clause.tokens[place].fold not in cues("negating_determiners") or not following:
+                continue
+            first, *others = following
+            lost = first.content and first.stem not in mine.stems
+            if lost and any(t.content and t.stem in mine.stems for t in others):
+                yield "negation", first.text
 
 
 def _negation_added(mine: Clause, partners: Sequence[Partner]) -> Iterator[Broken]:

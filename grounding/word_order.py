@@ -62,4 +62,9 @@ def _marker(tokens: Sequence[Token], place: int) -> str:
 
 def _agent(tokens: Sequence[Token], place: int) -> bool:
     """Whether the token is what a passive verb is done by."""
-    return any(token.fold in cues("agents") for token in tokens[max(0, place - 3) : place])
+    for token in reversed(tokens[max(0, place - 3) : place]):
+        if token.fact >= 0:  # "by 62 % among people"
+            return False
+        if token.fold in cues("agents"):
+            return True
+    return False

@@ -294,3 +294,26 @@ def test_the_set_is_large_enough_and_its_halves_share_no_context() -> None:
         for half in ("dev", "test")
     }
     assert not halves["dev"] & halves["test"]
+
+
+TRIAL = (
+    "Swimming is not permitted. Her team found that the vaccine reduced infections by 62 % among people over 65. "
+    "No serious side effects were reported."
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "supported"),
+    [
+        ("Swimming isn't permitted.", True),
+        ("Swimming isn’t permitted.", True),
+        ("The vaccine reduced infections by 62 percent among people over 65.", True),
+        ("No serious side effects were reported.", True),
+        ("There were no serious side effects reported.", True),
+        ("No side effects were reported.", False),
+        ("There were no side effects.", False),
+        ("The vaccine didn't reduce infections by 62 percent among people over 65.", False),
+    ],
+)
+def test_short_forms_of_not_and_what_a_no_is_about(sentence: str, supported: bool) -> None:
+    assert Checker(Evidence("?", documents_from([TRIAL]))).check(sentence).supported == supported
