@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from fourcorners.llms import init_llm
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.models import reader_path
 from tests.llms.random_model import write_random_model
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell has jobs in the background ignore it, and the processes that tests start and interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

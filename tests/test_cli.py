@@ -211,7 +211,6 @@ def test_an_interrupt_is_quiet(folder: Path, moment: str) -> None:
     code = f"""
 import signal, sys, {module} as module
 from fourcorners.cli import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore it
 module.{name} = lambda *_: signal.raise_signal(signal.SIGINT)
 sys.argv = ["fourcorners", "ask", "How long is the guarantee?", "boiler.md"]
 main()

@@ -169,9 +169,9 @@ async def test_asyncio_is_not_held_up(index: DocumentIndex) -> None:
             await asyncio.sleep(0)
 
     other = asyncio.create_task(turn())
-    found = await asyncio.gather(*(retriever.ainvoke(question) for question in ["ferry", "東京", "카페 서울"] * 20))
+    found = await asyncio.gather(*(retriever.ainvoke(question) for question in ["ferry", "東京", "카페 서울"] * 100))
     other.cancel()
-    assert [len(some) for some in found] == [1] * 60
+    assert [len(some) for some in found] == [1] * 300
     assert n_turns > 10
     assert await retriever.ainvoke("ferry") == retriever.invoke("ferry")
 
