@@ -30,6 +30,7 @@ from langchain_core.runnables import Runnable
 from langserve import add_routes
 from langserve.server import EndpointName
 from pydantic import Field
+from sse_starlette.sse import AppStatus
 
 from fourcorners.chains.answer import Llm, Question, answer_chain, grounded_chain
 from fourcorners.chains.chat import ChatQuestion, chat_chain
@@ -81,6 +82,8 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # sse-starlette keeps these for the process: streams of a second server in it, a restart say, would fail.
+        AppStatus.should_exit, AppStatus.should_exit_event = False, None
         found = await asyncio.to_thread(_retriever, documents, chosen) if retriever is None else retriever
         model = await asyncio.to_thread(init_llm, chosen.llm, **chosen.loading) if llm is None else llm
         pages = list(app.router.routes)

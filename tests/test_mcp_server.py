@@ -449,7 +449,7 @@ def test_a_file_name_that_is_no_utf8_is_served(tmp_path: Path) -> None:
     with wire(tmp_path, ".") as server:
         server.greet()
         result = server.call("tools/call", name="ask", arguments={"question": QUESTION})["result"]
-        assert result["structuredContent"]["citations"][0]["source"] == "b\\udce9.txt"
+        assert result["structuredContent"]["citations"][0]["source"] == "b\\xe9.txt"
         (resource,) = server.call("resources/list")["result"]["resources"]
         read = server.call("resources/read", uri=resource["uri"])["result"]
         assert read["contents"][0]["text"] in BOILER

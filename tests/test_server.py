@@ -424,3 +424,13 @@ def test_a_missing_model_is_told_before_listening(tmp_path: Path) -> None:
 def test_raw_completions_need_a_model_that_has_them() -> None:
     with pytest.raises(SettingsError, match=r"--raw, FOURCORNERS_RAW.*Recorder"):
         create_app(Recorder(), settings=load_settings(raw=True))
+
+
+def test_a_second_server_in_the_same_process_streams_too() -> None:
+    asked = {"input": {"question": "Which year?", "context": "The best year ever is 1986"}}
+    for _ in range(2):
+        with serving(create_app(settings=load_settings())) as server:
+            text = httpx.post(f"{server.url}/answer/stream", json=asked, timeout=60).text
+            data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith('data: "')]
+            assert "".join(map(json.loads, data)) == "The best year ever is 1986"
+            assert "event: end" in text
