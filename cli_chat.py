@@ -7,10 +7,9 @@ that failed makes it 1 or 2 (as with ``ask``), after the last one is answered.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,8 +110,6 @@ class _Chat:
     debug: bool
     history: list[tuple[str, str]] = field(default_factory=list)
     last: dict[str, Any] | None = None
-    broken_off: list[Any] = field(default_factory=list)
-    """Streams of answers that were interrupted. LangChain reads a stream to its end when it is closed or dropped."""
 
     def run(self) -> int:
         """Ask until there is no more; the exit status."""
@@ -129,20 +126,10 @@ class _Chat:
                 status = self._take(question) or status
             except KeyboardInterrupt:
                 if not with_person:
-                    self._leave(cli.INTERRUPTED)
                     raise
                 cli._stderr().print()
                 cli._tell("stopped")
-        status = cli.ANSWERED if with_person else status
-        self._leave(status)
-        return status
-
-    def _leave(self, status: int) -> None:
-        """End the process without waiting for answers that were broken off."""
-        if self.broken_off:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        return cli.ANSWERED if with_person else status
 
     def _take(self, line: str) -> int:
         """Do what a line asks for; the exit status for what went wrong, 0 where nothing did."""
@@ -185,16 +172,13 @@ class _Chat:
         last = "\n"
         stream: Any = self.chain.stream({"question": question, "history": list(self.history)})
         try:
-            with cli._stderr().status("Reading …") as spinner:
+            with cli._stderr().status("Reading …") as spinner, closing(stream):
                 for chunk in stream:
                     reply = chunk if reply is None else reply + chunk
                     if not self.as_json and chunk.get("answer"):
                         spinner.stop()
                         last = chunk["answer"]
                         cli._write(last)
-        except KeyboardInterrupt:
-            self.broken_off.append(stream)
-            raise
         finally:
             if not last.endswith("\n"):
                 cli._write("\n")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from fourcorners.chains.free import FreeAnswers
 from fourcorners.chains.json_safe import as_given
 from fourcorners.chains.reply import Collector, Reply, reply_tail
+from fourcorners.chains.texts import atexts, texts
 from fourcorners.errors import InputError, SettingsError
 from fourcorners.grounding.evidence import DEFAULT_REFUSAL
 from fourcorners.grounding.support import SupportCheck
@@ -156,7 +157,7 @@ class GroundedStream:
     def __init__(self, prompt: GroundedPromptTemplate, llm: Llm, support_check: SupportCheck | None = None) -> None:
         self._prompt = prompt
         self._free = free_answers(prompt, llm, support_check)
-        self._answer: Runnable[Any, str] = llm | StrOutputParser()
+        self._llm = llm
 
     def transform(self, inputs: Iterator[Any], config: RunnableConfig) -> Iterator[AddableDict]:
         """Chunks for each input; inputs that come in chunks are added up first."""
@@ -175,7 +176,7 @@ class GroundedStream:
             yield from self._free.chunks(value, config)
             return
         collector = Collector()
-        for piece in self._answer.stream(value, collector.added_to(config)):
+        for piece in texts(self._llm, value, collector.added_to(config)):
             if piece:
                 yield AddableDict(answer=collector.saw(piece))
         yield self._tail(value, collector)
@@ -189,7 +190,7 @@ class GroundedStream:
                 yield chunk
             return
         collector = Collector()
-        async for piece in self._answer.astream(value, collector.added_to(config)):
+        async for piece in atexts(self._llm, value, collector.added_to(config)):
             if piece:
                 yield AddableDict(answer=collector.saw(piece))
         yield self._tail(value, collector)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from fourcorners.chains.answer import GroundedStream
 from fourcorners.chains.reply import Collector, Guarantee, Quote, Reply, reply_tail
+from fourcorners.chains.texts import atexts, texts
 from fourcorners.errors import AnswerFormatError, shortened
 from fourcorners.grounding.evidence import Evidence
 from fourcorners.grounding.filled import FilledForm, form_details, nothing_filled
@@ -71,7 +72,7 @@ class FieldsStream(GroundedStream):
         if (nothing := _nothing(value)) is not None:
             yield nothing
             return
-        for piece in self._answer.stream(value, collector.added_to(config)):
+        for piece in texts(self._llm, value, collector.added_to(config)):
             collector.saw(piece)
         yield self._tail(value, collector)
 
@@ -83,7 +84,7 @@ class FieldsStream(GroundedStream):
         if (nothing := _nothing(value)) is not None:
             yield nothing
             return
-        async for piece in self._answer.astream(value, collector.added_to(config)):
+        async for piece in atexts(self._llm, value, collector.added_to(config)):
             collector.saw(piece)
         yield self._tail(value, collector)
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 from langchain_core.runnables.config import run_in_executor
 from langchain_core.runnables.utils import AddableDict
 
 from fourcorners.chains.reply import Collector, numbered, usage_of
+from fourcorners.chains.texts import atexts, texts
 from fourcorners.grounding.evidence import Citation
 from fourcorners.grounding.marks import MarkFilter, without_marks
 from fourcorners.grounding.packing import packing_info
@@ -30,7 +30,7 @@ class FreeAnswers:
     """
 
     def __init__(self, llm: BaseLanguageModel[Any] | Runnable[Any, Any], support_check: SupportCheck | None) -> None:
-        self._text: Runnable[Any, str] = llm | StrOutputParser()
+        self._llm = llm
         self._support_check = support_check
 
     def as_texts(self) -> Runnable[Any, str]:
@@ -54,7 +54,7 @@ class FreeAnswers:
         """The reply without question and context: a chunk for each sentence released, then the rest."""
         answer = self._begun(value)
         if answer.has_context:
-            for piece in self._text.stream(value, answer.collector.added_to(config)):
+            for piece in texts(self._llm, value, answer.collector.added_to(config)):
                 for sentence in answer.feed(piece):
                     yield from answer.released(sentence)
             for sentence in answer.end():
@@ -65,7 +65,7 @@ class FreeAnswers:
         """As ``chunks``."""
         answer = self._begun(value)
         if answer.has_context:
-            async for piece in self._text.astream(value, answer.collector.added_to(config)):
+            async for piece in atexts(self._llm, value, answer.collector.added_to(config)):
                 for sentence in answer.feed(piece):
                     for chunk in await run_in_executor(config, _listed, answer, sentence):
                         yield chunk

@@ -7,9 +7,9 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import Runnable, RunnableGenerator
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableGenerator
 
+from fourcorners.chains.texts import atexts, texts
 from fourcorners.engine.stopping import StopFilter
 from fourcorners.prompts.chat_format import SPEAKERS
 
@@ -32,7 +32,19 @@ def without_speakers(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
         return llm
     if isinstance(llm, BaseLLM):
         llm = llm.bind(stop=[*(getattr(llm, "stop", None) or ()), *SPEAKERS])
-    return llm | StrOutputParser() | RunnableGenerator(_own_words, _aown_words)
+
+    def speak(values: Iterator[Any], config: RunnableConfig) -> Iterator[str]:
+        for value in values:
+            yield from _own_words(texts(llm, value, config))
+
+    async def aspeak(values: AsyncIterator[Any], config: RunnableConfig) -> AsyncIterator[str]:
+        async for value in values:
+            async for piece in _aown_words(atexts(llm, value, config)):
+                yield piece
+
+    made: Any = RunnableGenerator[Any, str]
+    kept: Runnable[Any, str] = made(speak, aspeak, name="without_speakers")
+    return kept
 
 
 def _own_words(pieces: Iterator[str]) -> Iterator[str]:

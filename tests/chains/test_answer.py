@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from fourcorners import answer_chain, grounded_chain, grounded_prompt
 from fourcorners.errors import InputError, SettingsError
 from fourcorners.llms.llama_cpp import LlamaCpp
+from tests.engine.engines import until
 from tests.support import REFUSAL, YEAR
 
 pytestmark = pytest.mark.timeout(100)
@@ -298,3 +299,16 @@ async def test_streams_that_are_broken_off_block_nobody(bundled_llm: LlamaCpp) -
     assert (await asyncio.wait_for(chain.ainvoke(YEAR), 30))["answer"] == FACT
     for stream in streams:
         await stream.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("grounding", ["none", "free"])
+def test_to_close_a_stream_stops_the_model(bundled_llm: LlamaCpp, grounding: Any) -> None:
+    metrics = bundled_llm.metrics
+    before = metrics.n_cancelled
+    endless = bundled_llm.bind(max_new_tokens=3_000, ignore_eos=True)
+    stream: Any = grounded_chain(endless, grounding).stream(NAME)
+    while "answer" not in next(stream):
+        pass
+    stream.close()
+    assert until(lambda: metrics.n_running == 0)
+    assert metrics.n_cancelled == before + 1
