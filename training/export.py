@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training.model import Shape
-from training.rows import CONTEXT_TOKENS
+from training.rows import ROW_TOKENS
 from training.tokenizer import CONTROL, PAD, PRE_TOKENIZER, TURN_END
 
 CHAT_TEMPLATE = (
@@ -35,8 +35,8 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape, file_type: gguf.LlamaFil
     writer.add_languages(["en"])
     writer.add_file_type(file_type)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_string("fourcorners.contract", "reader")
-    writer.add_uint32("fourcorners.context_tokens", CONTEXT_TOKENS)
+    writer.add_string("fourcorners.contract", "pointing")
+    writer.add_uint32("fourcorners.context_tokens", ROW_TOKENS)
     writer.add_vocab_size(shape.vocabulary)
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
