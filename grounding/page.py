@@ -34,6 +34,8 @@ class Signs:
     start: int
     end: int
     marks: tuple[int, ...]
+    question_offset: int
+    """A question's words have ids of their own, so much behind those of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Page:
     sentences: tuple[tuple[int, ...], ...]
 
 
-def signs_of(control: Callable[[str], Sequence[int]]) -> Signs:
-    """The signs of a reader's vocabulary; ``control`` gives the tokens of trusted text."""
+def signs_of(control: Callable[[str], Sequence[int]], n_tokens: int) -> Signs:
+    """The signs of a reader's vocabulary of ``n_tokens``; ``control`` gives the tokens of trusted text."""
 
     def one(name: str) -> int:
         (token,) = control(f"<|{name}|>")
@@ -53,7 +55,7 @@ def signs_of(control: Callable[[str], Sequence[int]]) -> Signs:
 
     names = ("question", "text", "none", "again", "check", "yes", "start", "end")
     marks = tuple(one(f"mark_{number}") for number in range(1, N_MARKS + 1))
-    return Signs(marks=marks, **{name: one(name) for name in names})
+    return Signs(marks=marks, question_offset=n_tokens // 2, **{name: one(name) for name in names})
 
 
 def frame_tokens(question: Sequence[int], n_documents: int) -> int:
@@ -63,7 +65,8 @@ def frame_tokens(question: Sequence[int], n_documents: int) -> int:
 
 def page_of(evidence: Evidence, packed: Packed, tokens: Tokens, signs: Signs) -> Page:
     """The page of the sentences in ``packed``, which shows at most ``N_MARKS``, each as it is cut there."""
-    question = (signs.question, *tokens.plain(evidence.question)[-QUESTION_TOKENS:])
+    asked = tokens.plain(evidence.question)[-QUESTION_TOKENS:]
+    question = (signs.question, *(token + signs.question_offset for token in asked))
     row: list[int] = list(question)
     sentences: list[tuple[int, ...]] = []
     document = -1

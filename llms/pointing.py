@@ -30,11 +30,13 @@ def shown_page(
         )
     budget = min(budget, evidence.options.context_tokens or budget)
     packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), window_tokens, N_MARKS, budget)
-    return packed, page_of(evidence, packed, vocabulary, signs_of(vocabulary.control))
+    return packed, page_of(evidence, packed, vocabulary, signs_of(vocabulary.control, vocabulary.n_tokens))
 
 
 def pointing_policy(
     page: Page, packed: Packed, evidence: Evidence, prior: PriorScores, vocabulary: Vocabulary, rules: Rules
 ) -> Policy:
     """The decoding policy for ``page``."""
-    return answer_by_pointing(page, packed, evidence, prior, vocabulary, signs_of(vocabulary.control), rules)
+    return answer_by_pointing(
+        page, packed, evidence, prior, vocabulary, signs_of(vocabulary.control, vocabulary.n_tokens), rules
+    )

@@ -52,8 +52,9 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape, file_type: gguf.LlamaFil
 def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
     """Tokens, merges and control tokens; no BOS, end of turn is end of text."""
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    tokens = [tokenizer.id_to_token(number) or f"<|unused_{number}|>" for number in range(size)]
     known = tokenizer.get_vocab_size()
+    # Those of questions have no text of their own: they are reached by adding half the size of the vocabulary.
+    tokens = [tokenizer.id_to_token(number) or f"<|question_{number - known}|>" for number in range(size)]
     kinds = [
         gguf.TokenType.CONTROL if t in CONTROL else gguf.TokenType.NORMAL if n < known else gguf.TokenType.UNUSED
         for n, t in enumerate(tokens)

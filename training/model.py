@@ -20,7 +20,8 @@ MATCHING_HEADS = 3
 class Shape:
     """Sizes of the model. Row widths are multiples of 32, which Q8_0 needs."""
 
-    vocabulary: int = 16_384
+    vocabulary: int = 24_576
+    """The first half for text, the second for questions."""
     width: int = 160
     layers: int = 4
     heads: int = 5

@@ -134,7 +134,7 @@ def build_row(tokenizer: SegmentTokenizer, shown: Shown, again: int | None, rng:
     count = len(shown.sentences)
     first = rng.randint(0, len(MARKS) - count) if rng is not None else 0
     marks = [tokenizer.control(mark) for mark in MARKS[first : first + count]]
-    question = [tokenizer.control(QUESTION), *tokenizer.text(shown.question)]
+    question = [tokenizer.control(QUESTION), *tokenizer.question(shown.question)]
     ids, inner, starts = list(question), list[int](), list[int]()
     for document in shown.documents:
         ids.append(tokenizer.control(TEXT))

@@ -62,6 +62,15 @@ class SegmentTokenizer:
         """The id of a control token."""
         return CONTROL.index(token)
 
+    @property
+    def size(self) -> int:
+        """Tokens of text, control tokens included; those of questions have ids of their own behind them."""
+        return int(self.tokenizer.get_vocab_size())
+
+    def question(self, text: str) -> list[int]:
+        """Ids of a question's text: from its first layer on the model tells its words from those of the text."""
+        return [token + self.size for token in self.text(text)]
+
     def text(self, text: str) -> tuple[int, ...]:
         """Ids of plain text; control tokens written in it stay text."""
         return self._encoded(text)[0]

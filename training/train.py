@@ -25,7 +25,7 @@ from training.batches import Batch, batches
 from training.losses import LOSSES, losses
 from training.model import Reader, Shape
 from training.rows import texts_of
-from training.tokenizer import CONTROL, SegmentTokenizer, train_tokenizer
+from training.tokenizer import CONTROL, QUESTION, SegmentTokenizer, train_tokenizer
 from training.words import Words, learn_words
 
 WARM_UP_STEPS = 100
@@ -37,6 +37,8 @@ VOCABULARY_LINES = 60_000
 """Lines of the plain corpus that the vocabulary is learned from, beside the examples."""
 WORD_SCALE = 0.25
 """Root mean square of a word's vector at the start; the other tokens' are a tenth of that."""
+SIDE_SCALE = 3.0
+"""How far the number that tells question from text begins from zero, beside that."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -72,7 +74,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=shape.layers)
     parser.add_argument("--heads", type=int, default=shape.heads)
     parser.add_argument("--feed-forward", type=int, default=shape.feed_forward)
-    parser.add_argument("--vocabulary", type=int, default=shape.vocabulary)
+    parser.add_argument("--vocabulary", type=int, default=shape.vocabulary, help="tokens of text and of questions")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument(
@@ -128,15 +130,26 @@ def tokenizer_for(options: argparse.Namespace, found: list[tuple[float, mixture.
         if options.corpus is not None:
             lines = (options.corpus / "corpus.txt").read_text("utf-8").splitlines()
             texts = sorted(set(texts)) + rng.sample(lines, min(VOCABULARY_LINES, len(lines)))
-        train_tokenizer(texts, options.vocabulary).save(str(path))
+        train_tokenizer(texts, options.vocabulary // 2).save(str(path))
     return SegmentTokenizer.load(path)
 
 
 def word_embeddings(tokenizer: SegmentTokenizer, shape: Shape, vectors: Path | None) -> Tensor:
-    """What the embedding matrix begins with: the vector of each token that is a word, however it is capitalised."""
+    """What the embedding matrix begins with: the vector of each token that is a word, however it is capitalised.
+
+    A question's tokens begin as those of text, but for the last number, which tells them apart.
+    """
     matrix = torch.randn(shape.vocabulary, shape.width) * WORD_SCALE / 10
-    if vectors is None:
-        return matrix
+    if vectors is not None:
+        _add_words(matrix[: tokenizer.size], tokenizer, shape, vectors)
+    matrix[tokenizer.size : 2 * tokenizer.size] = matrix[: tokenizer.size]
+    matrix[: tokenizer.size, -1] = -SIDE_SCALE * WORD_SCALE
+    matrix[tokenizer.size :, -1] = SIDE_SCALE * WORD_SCALE
+    matrix[tokenizer.control(QUESTION), -1] = SIDE_SCALE * WORD_SCALE
+    return matrix
+
+
+def _add_words(matrix: Tensor, tokenizer: SegmentTokenizer, shape: Shape, vectors: Path) -> None:
     with np.load(vectors) as stored:
         known = {str(word): number for number, word in enumerate(stored["words"])}
         table = torch.from_numpy(stored["vectors"].astype(np.float32))
@@ -144,11 +157,10 @@ def word_embeddings(tokenizer: SegmentTokenizer, shape: Shape, vectors: Path | N
         axes = torch.linalg.eigh(table.T @ table).eigenvectors[:, -shape.width :]
         table = F.normalize(table @ axes)
     scale = WORD_SCALE * shape.width**0.5
-    for number in range(len(CONTROL), tokenizer.tokenizer.get_vocab_size()):
+    for number in range(len(CONTROL), tokenizer.size):
         word = tokenizer.tokenizer.decode([number]).strip().lower()
         if word in known:
             matrix[number] += table[known[word]] * scale
-    return matrix
 
 
 class Trainer:

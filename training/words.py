@@ -19,6 +19,7 @@ from training.model import MATCHING_HEADS, Reader
 
 REPORT_STEPS = 200
 MOST_AFFINITY = 20.0
+OTHER_SIDE = 2.0
 
 
 class Words(nn.Module):  # type: ignore[misc]
@@ -48,12 +49,21 @@ class Words(nn.Module):  # type: ignore[misc]
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def _start_neutral(model: Reader) -> None:
-    """Let words that nothing is known of match nothing: the affinity of two words starts as that of their vectors."""
-    reach = MATCHING_HEADS * model.shape.head_width
-    first = model.blk[0]
-    nn.init.orthogonal_(first.attn_k.weight[:reach])
-    first.attn_k.weight[:reach] *= 1.2
-    first.attn_q.weight[:reach] = first.attn_k.weight[:reach]
+    """Let the affinity of two words start as that of their vectors, and each side look at the other.
+
+    What tells question from text is the last number of an embedding; it counts in each head's last number, which
+    positions hardly turn. Without it a token would look at itself alone.
+    """
+    first, size = model.blk[0], model.shape.head_width
+    for head in range(MATCHING_HEADS):
+        rows = slice(head * size, (head + 1) * size)
+        nn.init.orthogonal_(first.attn_k.weight[rows, :-1])
+        first.attn_k.weight[rows, :-1] *= 1.2
+        first.attn_k.weight[rows, -1] = 0.0
+        first.attn_k.weight[rows.stop - 1] = 0.0
+        first.attn_q.weight[rows] = first.attn_k.weight[rows]
+        first.attn_k.weight[rows.stop - 1, -1] = OTHER_SIDE
+        first.attn_q.weight[rows.stop - 1, -1] = -OTHER_SIDE
 
 
 def learn_words(

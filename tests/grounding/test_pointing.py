@@ -28,7 +28,7 @@ def pointed(
     vocabulary: Vocabulary, evidence: Evidence, model: Callable[..., object], chosen: Rules
 ) -> tuple[str, Outcome]:
     prior = lexical_prior(evidence.question, evidence.sentences)
-    signs = signs_of(vocabulary.control)
+    signs = signs_of(vocabulary.control, vocabulary.n_tokens)
     packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), 2000, N_MARKS, 400)
     page = page_of(evidence, packed, vocabulary, signs)
     policy = answer_by_pointing(page, packed, evidence, prior, vocabulary, signs, chosen)
@@ -39,7 +39,7 @@ class Told:
     """A model that scores as told: the sentence, the words that begin and end the answer, and the confirmation."""
 
     def __init__(self, vocabulary: Vocabulary, sentence: int, start: str, end: str, check: float = 5.0) -> None:
-        self._vocabulary, self._signs = vocabulary, signs_of(vocabulary.control)
+        self._vocabulary, self._signs = vocabulary, signs_of(vocabulary.control, vocabulary.n_tokens)
         self._sentence, self._start, self._end, self._check = sentence, start, end, check
         self.asked: list[Evaluate] = []
 

@@ -31,6 +31,9 @@ class RuntimeTokenizer:
     def text(self, text: str) -> list[int]:
         return self._vocabulary.plain(text)
 
+    def question(self, text: str) -> list[int]:
+        return [token + self._vocabulary.n_tokens // 2 for token in self.text(text)]
+
     def covering(self, text: str, start: int, end: int) -> tuple[int, int]:
         return 0, 0
 
@@ -40,14 +43,14 @@ def test_a_training_row_is_the_runtime_page(vocabulary: Vocabulary) -> None:
     texts = tuple(sentence.text for sentence in evidence.sentences)
     assert len(texts) == 3
     packed = Packed((0, 1, 2), (), views=texts)
-    page = page_of(evidence, packed, vocabulary, signs_of(vocabulary.control))
+    page = page_of(evidence, packed, vocabulary, signs_of(vocabulary.control, vocabulary.n_tokens))
     tokenizer: Any = RuntimeTokenizer(vocabulary)
     shown = Shown(QUESTION, (texts[:2], texts[2:]), None, (0, 0))
     row = build_row(tokenizer, shown, None)
     assert list(page.tokens) == row.ids
     assert row.marks == list(range(len(row.ids) - 4, len(row.ids)))
     again = build_row(tokenizer, shown, 1).ids[len(row.ids) :]
-    signs = signs_of(vocabulary.control)
+    signs = signs_of(vocabulary.control, vocabulary.n_tokens)
     assert again == [signs.again, *page.sentences[1], signs.check]
 
 
