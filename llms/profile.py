@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from fourcorners.grounding.evidence import GroundingOptions
+from fourcorners.llms.thresholds import Key, own_thresholds
+from fourcorners.models import reader_thresholds_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,8 @@ class Profile:
 
     ``contract`` is the prefix of its prompt files; ``context_tokens`` 0 leaves the window's own limit;
     ``max_sentences`` None shows whole documents. ``model_weight`` counts beside a prior that has something to say;
-    alone the model counts in full. Thresholds belong to (model, grounding, span).
+    alone the model counts in full. Thresholds belong to (model, grounding, span): ``calibrated`` are those of a
+    threshold file, before the others.
     """
 
     contract: str
@@ -25,12 +29,14 @@ class Profile:
     sentence_threshold: float
     phrase_threshold: float
     follows_instructions: bool = True
+    calibrated: Mapping[Key, float] = field(default_factory=dict)
 
     def threshold(self, options: GroundingOptions) -> float:
         """The refusal threshold for these options, unless the caller gave one."""
         if options.threshold is not None:
             return options.threshold
-        return self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
+        own = self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
+        return self.calibrated.get((options.grounding, options.span), own)
 
 
 GENERAL = Profile(
@@ -57,3 +63,13 @@ READER = Profile(
 def profile_of(metadata: Mapping[str, str]) -> Profile:
     """The profile for a GGUF with this ``metadata``: the bundled reader says ``fourcorners.contract = reader``."""
     return READER if metadata.get("fourcorners.contract") == "reader" else GENERAL
+
+
+def profile_for(
+    metadata: Mapping[str, str], model_path: str | os.PathLike[str], calibrated: Mapping[Key, float]
+) -> Profile:
+    """As ``profile_of``, with the ``calibrated`` thresholds, and for the bundled reader those that ship with it."""
+    known = profile_of(metadata)
+    shipped = reader_thresholds_path() if known is READER else None
+    own = own_thresholds(model_path, shipped) if shipped is not None and shipped.is_file() else {}
+    return replace(known, calibrated={**own, **calibrated})

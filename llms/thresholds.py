@@ -1,0 +1,146 @@
+"""Threshold files: what ``fourcorners calibrate`` writes and ``init_llm(…, thresholds=FILE)`` reads.
+
+A threshold belongs to a model, a grounding and a span, and a file has one entry for each such three. The model is known
+by its file's fingerprint, not by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fourcorners.errors import SettingsError, ThresholdError, shortened
+
+VERSION = 1
+WHOLE_BYTES = 16 * 2**20
+BLOCK_BYTES = 64 * 2**10
+N_BLOCKS = 256
+Key = tuple[str, str]
+"""Grounding and span."""
+
+
+class Threshold(BaseModel):
+    """One entry: refuse where the refusal score exceeds ``threshold``.
+
+    ``bound`` "selective": with probability ``confidence`` at most ``max_risk`` of the answers given are wrong.
+    "expected": on average at most ``max_risk`` of the questions asked are answered wrongly. Both for questions like the
+    ``rows`` of the calibration, of which ``coverage`` were answered, ``risk`` of those wrongly.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1)
+    fingerprint: str = Field(min_length=1)
+    grounding: Literal["verbatim"] = "verbatim"
+    span: Literal["sentence", "phrase"]
+    threshold: float = Field(allow_inf_nan=False)
+    bound: Literal["selective", "expected"]
+    max_risk: float = Field(gt=0, lt=1)
+    confidence: float | None = Field(default=None, gt=0, lt=1)
+    max_spans: int = Field(default=1, ge=1)
+    rows: int = Field(ge=1)
+    coverage: float = Field(ge=0, le=1)
+    risk: float = Field(ge=0, le=1)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1]
+    entries: tuple[Threshold, ...]
+
+
+def read_thresholds(path: str | os.PathLike[str]) -> tuple[Threshold, ...]:
+    """The entries of a file. Raises ThresholdError naming the file, what is wrong with it and the remedy."""
+    try:
+        data = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ThresholdError(
+            f"threshold file {path} can't be read ({error.strerror or error}): name one of fourcorners calibrate"
+        ) from error
+    except ValueError as error:
+        raise ThresholdError(f"{path} is no threshold file ({error}): make one with fourcorners calibrate") from error
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        found = (
+            f"version {shortened(data['version'])}" if isinstance(data, dict) and "version" in data else "no version"
+        )
+        raise ThresholdError(f"{path} is no threshold file of version {VERSION} ({found}): make it anew with calibrate")
+    try:
+        return _File.model_validate(data).entries
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ThresholdError(
+            f"{path}: {name}={shortened(first['input'])}: {first['msg']}; make it anew with fourcorners calibrate"
+        ) from error
+
+
+def write_threshold(path: str | os.PathLike[str], entry: Threshold) -> None:
+    """Put ``entry`` in the file in the place of its model's for that grounding and span; the others stay.
+
+    The file appears whole or not at all. Raises ThresholdError for one that is there and is no threshold file.
+    """
+    file = Path(path)
+    others = read_thresholds(file) if file.exists() else ()
+    kept = [one for one in others if _identity(one) != _identity(entry)]
+    whole = _File(version=1, entries=tuple(sorted([*kept, entry], key=lambda one: (one.model, *_identity(one)))))
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(whole.model_dump(exclude_none=True), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        draft.replace(file)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ThresholdError(f"{file} can't be written: {error.strerror or error}") from error
+
+
+def own_thresholds(model_path: str | os.PathLike[str], path: str | os.PathLike[str]) -> dict[Key, float]:
+    """The thresholds that a file has for a model, by grounding and span; those of other models are not heeded."""
+    fingerprint = fingerprint_of(model_path)
+    entries = read_thresholds(path)
+    return {(one.grounding, one.span): one.threshold for one in entries if one.fingerprint == fingerprint}
+
+
+def given_thresholds(model_path: str | os.PathLike[str], path: Any) -> dict[Key, float]:
+    """The same for a file that a user named, or None, before the model is loaded.
+
+    Raises ThresholdError where the file has none at all for the model: then it is another model's.
+    """
+    if path is None:
+        return {}
+    if not isinstance(path, str | os.PathLike):
+        raise SettingsError(f"setting thresholds={shortened(path)} must be the path of a file of fourcorners calibrate")
+    entries = read_thresholds(path)
+    if not Path(model_path).is_file():
+        return {}  # the loader says so
+    if not (own := own_thresholds(model_path, path)):
+        known = ", ".join(dict.fromkeys(one.model for one in entries)) or "no model"
+        raise ThresholdError(
+            f"threshold file {path} is for {known}, with nothing for {Path(model_path).name} as it is now: "
+            "run fourcorners calibrate with this model, or leave the file out"
+        )
+    return own
+
+
+def fingerprint_of(model_path: str | os.PathLike[str]) -> str:
+    """What tells a model file from others: its sha256, of more than 16 MiB that of its size and of 256 blocks of it."""
+    with Path(model_path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= WHOLE_BYTES:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        digest = hashlib.sha256(str(size).encode())
+        for block in range(N_BLOCKS):
+            file.seek((size - BLOCK_BYTES) * block // (N_BLOCKS - 1))
+            digest.update(file.read(BLOCK_BYTES))
+    return f"sha256-blocks:{digest.hexdigest()}"
+
+
+def _identity(entry: Threshold) -> tuple[str, str, str]:
+    return entry.fingerprint, entry.grounding, entry.span
+
+
+__all__ = ["Threshold", "fingerprint_of", "given_thresholds", "own_thresholds", "read_thresholds", "write_threshold"]
