@@ -88,7 +88,7 @@ def calibrate_command(
         if out.exists():
             read_thresholds(out)  # what is there and can't be used is told before the work, not behind it
         session = Session(settings, "verbatim", concurrency, timeout_s)
-        session.ask(sets)
+        session.ask(sets, needs_scores=True)
         if session.interrupted:
             return session.status()
         scores, wrong = scores_of(together(session.measured))

@@ -97,16 +97,21 @@ def eval_command(
     from fourcorners import cli
 
     def work() -> int:
+        from fourcorners.errors import SettingsError
         from fourcorners.evaluation.measuring import own_threshold
         from fourcorners.settings import load_settings
 
         settings = load_settings(llm=llm, span=span, max_spans=max_spans, thresholds=thresholds)
+        about_scores = {"--threshold": threshold, "--thresholds": thresholds, "--plot": plot}
+        given = [name for name, value in about_scores.items() if value is not None]
+        if given and grounding is not Grounding.verbatim:
+            raise SettingsError(f"--grounding {grounding.value} has no refusal scores: leave out {' and '.join(given)}")
         sets = read(files, limit, swap=swap, by=by)
         _check_outputs(details, plot)
         session = Session(settings, grounding.value, concurrency, timeout_s)
-        session.ask(sets)
+        session.ask(sets, needs_scores=threshold is not None or plot is not None)
         level = own_threshold(session.llm, session.grounding, settings.span) if threshold is None else threshold
-        _report(session, level if grounding is Grounding.verbatim else None, by, as_json=as_json)
+        _report(session, level, by, as_json=as_json)
         if details is not None:
             from fourcorners.evaluation.report import write_details
 
@@ -132,15 +137,18 @@ class Session:
     llm: Any = None
     interrupted: bool = False
 
-    def ask(self, sets: Sequence[tuple[str, list[Row]]]) -> None:
-        """Load the model and put all rows to it."""
-        from fourcorners.evaluation.measuring import Measured, chain_to_measure, measure
+    def ask(self, sets: Sequence[tuple[str, list[Row]]], *, needs_scores: bool = False) -> None:
+        """Load the model and put all rows to it. Raises SettingsError for one without scores that ``needs_scores``."""
+        from fourcorners.errors import SettingsError
+        from fourcorners.evaluation.measuring import Measured, chain_to_measure, measure, own_threshold
         from fourcorners.llms import init_llm
 
         settings = self.settings
         try:
             with _progress(sum(len(rows) for _, rows in sets)) as advance:
                 self.llm = init_llm(settings.llm, **settings.loading)
+                if needs_scores and own_threshold(self.llm, self.grounding, settings.span) is None:
+                    raise SettingsError(f"{settings.llm!r} tells no refusal scores: it can have no threshold")
                 chain = chain_to_measure(self.llm, self.grounding, settings.span, settings.max_spans)
                 for title, rows in sets:
                     self.measured.append(Measured(title))
@@ -185,13 +193,13 @@ def read(
     found: list[tuple[str, list[Row]]] = []
     for path, stem in zip(files, stems, strict=True):
         rows = read_rows(path)
-        if by is not None and not any(by in row.columns for row in rows):
-            known = ", ".join(dict.fromkeys(name for row in rows for name in row.columns))
-            raise SettingsError(f"--by {by}: no row of {path} has such a column (there are: {known})")
         title = stem if stems.count(stem) == 1 else str(path)
         if swap:
             rows, title = swapped(rows, path), f"{title} (swapped)"
         found.append((title, rows[:limit]))
+    known = dict.fromkeys(name for _, rows in found for row in rows for name in row.columns)
+    if by is not None and by not in known:
+        raise SettingsError(f"--by {by}: no row has such a column (there are: {', '.join(known)})")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,44 +40,42 @@ class Judged:
         score = self.answer.score
         return self.answer.refused if score is None or threshold is None else self.answer.refused or score > threshold
 
-    def details(self, threshold: float | None) -> Mapping[str, Any]:
-        """All of it as JSON has it. ``answer`` is null where it is refused; ``best_answer`` what it would be."""
+    def details(self, threshold: float | None) -> dict[str, Any]:
+        """All of it as JSON has it. ``answer`` is null where it is refused; ``best_answer`` what it would be.
+
+        The figures are those at the threshold, and null where the answer failed.
+        """
         refused, row, answer = self.refused_at(threshold), self.row, self.answer
-        head = {name: value for name, value in row.columns.items() if name not in _LONG and _is_short(value)}
-        given = not refused and not answer.error
-        figures = {
-            "hit": given and self.hit,
-            "right": (given and self.right) if row.answerable else (refused and not answer.error),
-            "em": scoring.exact_match(answer.text if given else "", row.answers),
-            "f1": scoring.f1_score(answer.text if given else "", row.answers),
-            "lenient": self.lenient if given else 0.0,
-            "rouge_l": self.rouge if given else 0.0,
-            "precision": self.precision if given else None,
-            "recall": self.recall if given else None,
-        }
+        places = [(quote.text, quote.places[0]) for quote in answer.quotes]
         return {
-            **head,
+            **{name: value for name, value in row.columns.items() if name not in _KNOWN and _is_short(value)},
             "id": row.id,
             "question": row.question,
             "answerable": row.answerable,
             "answers": list(row.answers),
-            "answer": answer.text if given else None,
-            "refused": refused,
+            "answer": None if refused or answer.error else answer.text,
+            "refused": None if answer.error else refused,
             "score": answer.score,
             "threshold": threshold,
             "best_answer": answer.text,
             "best_is_right": self.right,
-            "citations": [
-                {"quote": quote.text, "document": quote.places[0].document, "start": quote.places[0].start}
-                for quote in answer.quotes
-            ],
-            **figures,
+            "citations": [{"quote": text, "document": at.document, "start": at.start} for text, at in places],
+            **(dict.fromkeys(_FIGURES) if answer.error else self._figures(refused=refused)),
             "seconds": round(answer.total_s, 4),
             "error": answer.error or None,
         }
 
+    def _figures(self, *, refused: bool) -> dict[str, float | None]:
+        said = "" if refused else self.answer.text
+        right = refused if not self.row.answerable else self.right and not refused
+        exact, f1 = scoring.exact_match(said, self.row.answers), scoring.f1_score(said, self.row.answers)
+        shares = (None, None) if refused else (self.precision, self.recall)
+        rest = (0.0, 0.0) if refused else (self.lenient, self.rouge)
+        return dict(zip(_FIGURES, (not refused and self.hit, right, exact, f1, *rest, *shares), strict=True))
 
-_LONG = ("context", "answers", "answer_start", "selected", "question", "answerable", "answer")
+
+_FIGURES = ("hit", "right", "em", "f1", "lenient", "rouge_l", "precision", "recall")
+_KNOWN = ("id", "context", "answers", "answer_start", "selected", "question", "answerable")
 
 
 def _is_short(value: Any) -> bool:

@@ -16,7 +16,8 @@ _FIRST_WITHOUT_SPACES = "\u2e80"
 """The first letter of the scripts that put no spaces between words."""
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PARTS = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[%‰°$€£¥]")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_PARTS = re.compile(rf"{_NUMBER.pattern}|[^\W\d_]+|[%‰°$€£¥]")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
@@ -51,8 +52,13 @@ def lenient_match(answer: str, golds: Sequence[str]) -> float:
 
     Numbers keep their decimal point, which SQuAD's normalisation drops with the punctuation.
     """
-    said = _without_units(answer)
-    return float(any(_same(said, _without_units(gold)) for gold in golds) or exact_match(answer, golds))
+    said, numbers = _without_units(answer), _numbers(answer)
+    near = [gold for gold in golds if _numbers(gold) == numbers]
+    return float(any(_same(said, _without_units(gold)) or exact_match(answer, [gold]) for gold in near))
+
+
+def _numbers(text: str) -> list[str]:
+    return _NUMBER.findall(_GROUPED.sub("", text))
 
 
 def _same(one: tuple[list[str], list[Unit]], other: tuple[list[str], list[Unit]]) -> bool:
