@@ -98,7 +98,7 @@ def _table(title: str, lines: Sequence[tuple[str, Summary]], columns: Sequence[_
 
 def _speed_table(measured: Sequence[Measured], at_once: int) -> Table:
     columns = ["seconds", "ms a row", "tokens/s", "first token\nmedian ms", "first token\np95 ms"]
-    table = _empty("speed", columns, f"{at_once} at once; tokens of all together, forced ones included")
+    table = _empty("speed", columns, f"{at_once} at once; tokens/s of all of them, forced tokens included")
     for one in measured:
         speed = one.speed()
         first = [speed[name] for name in ("first_token_s_median", "first_token_s_p95")]
@@ -108,8 +108,8 @@ def _speed_table(measured: Sequence[Measured], at_once: int) -> Table:
 
 
 def _empty(title: str, columns: Sequence[str], note: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=note, caption_justify="left", caption_style="dim")
-    table.add_column(title, overflow="fold", min_width=12)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, caption=note, caption_justify="left", caption_style="dim")
+    table.add_column(title, overflow="fold", min_width=10)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     return table
