@@ -114,7 +114,7 @@ def answer_of(reply: dict[str, Any], *, first_s: float = 0.0, total_s: float = 0
         quotes=tuple(_quote(one) for one in reply["citations"]),
         refused=refused,
         score=score,
-        n_sentences=0 if refused else len(sentences) or _n_sentences(text, reply["guarantee"]),
+        n_sentences=0 if refused else len(sentences) or _n_sentences(text, reply),
         n_supported=sum(one["supported"] for one in sentences) if reply["guarantee"] == "verified" else None,
         n_tokens=n_tokens,
         first_s=first_s,
@@ -122,9 +122,9 @@ def answer_of(reply: dict[str, Any], *, first_s: float = 0.0, total_s: float = 0
     )
 
 
-def _n_sentences(text: str, guarantee: str) -> int:
-    """Lines, where each is a span by construction."""
-    return len(text.split("\n")) if guarantee == "enforced" else len(split_sentences(text))
+def _n_sentences(text: str, reply: dict[str, Any]) -> int:
+    """Spans, where the answer is made of them; a span may go over several lines."""
+    return len(reply["citations"]) if reply["guarantee"] == "enforced" else len(split_sentences(text))
 
 
 def _quote(citation: dict[str, Any]) -> Quote:
