@@ -23,7 +23,7 @@ import typer
 from fourcorners import __version__
 from fourcorners.cli_calibrate import calibrate_command
 from fourcorners.cli_chat import chat
-from fourcorners.cli_eval import eval_command
+from fourcorners.cli_eval import ThresholdsOption, eval_command
 from fourcorners.cli_index import index_command
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ def ask(
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
     ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A threshold file that fourcorners calibrate wrote.")
-    ] = None,
+    thresholds: ThresholdsOption = None,
     passages: Annotated[
         int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
     ] = None,
@@ -169,9 +167,7 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="An index (or its folder) that /rag answers from.")
     ] = None,
     llm: Annotated[str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), …")] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A threshold file that fourcorners calibrate wrote.")
-    ] = None,
+    thresholds: ThresholdsOption = None,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Also serve /v1/completions as OpenAI has it, for load tools: ungrounded text."),
@@ -204,9 +200,7 @@ def serve_mcp(
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
     ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A threshold file that fourcorners calibrate wrote.")
-    ] = None,
+    thresholds: ThresholdsOption = None,
     passages: Annotated[
         int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
     ] = None,

@@ -89,12 +89,13 @@ def calibrate_command(
             read_thresholds(out)  # what is there and can't be used is told before the work, not behind it
         session = Session(settings, "verbatim", concurrency, timeout_s)
         session.ask(sets, needs_scores=True)
-        if session.interrupted:
-            return session.status()
+        status = session.status()
+        if status in (cli.INTERRUPTED, cli.FAULT):
+            return status
         scores, wrong = scores_of(together(session.measured))
         found = calibrated(scores, wrong, max_risk=max_risk, bound=bound.value, confidence=confidence)
         write(found, session, out, as_json=as_json)
-        return session.status()
+        return status
 
     raise typer.Exit(cli._status_of(work))
 
@@ -102,12 +103,11 @@ def calibrate_command(
 def write(found: Calibrated, session: Session, out: Path, *, as_json: bool) -> None:
     """Put the threshold in the file and tell what it does."""
     from fourcorners import cli
-    from fourcorners.llms.thresholds import Threshold, fingerprint_of, write_threshold
+    from fourcorners.llms.thresholds import Threshold, write_threshold
 
     settings = session.settings
     entry = Threshold(
-        model=Path(session.llm.model_path).name,
-        fingerprint=fingerprint_of(session.llm.model_path),
+        **session.llm.threshold_owner(settings.span),
         span=settings.span,
         threshold=found.threshold,
         bound=found.bound,

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fourcorners.cli_eval import ThresholdsOption
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -43,9 +44,7 @@ def chat(
     passages: Annotated[
         int | None, typer.Option(metavar="K", help="How many passages to read for a question, 1 to 100; 4 by default.")
     ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A threshold file that fourcorners calibrate wrote.")
-    ] = None,
+    thresholds: ThresholdsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each reply as one JSON object on a line.")] = False,
 ) -> None:
     """Ask one question after the other; a later one may lean on those before it ("and why is that?").

@@ -53,6 +53,9 @@ SpansOption = Annotated[
     int | None,
     typer.Option("--max-spans", metavar="N", help="How many of them an answer may have, 1 (the default) to 20."),
 ]
+ThresholdsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A threshold file that fourcorners calibrate wrote.")
+]
 LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N rows of each file.")]
 AtOnceOption = Annotated[int, typer.Option(metavar="N", min=1, max=128, help="So many questions at once.")]
 TimeoutOption = Annotated[
@@ -71,9 +74,7 @@ def eval_command(
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Refuse above this refusal score; by default the model's own.")
     ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A threshold file that fourcorners calibrate wrote.")
-    ] = None,
+    thresholds: ThresholdsOption = None,
     swap: Annotated[bool, typer.Option("--swap", help="Ask each question over another row's context.")] = False,
     limit: LimitOption = None,
     by: Annotated[
@@ -99,6 +100,7 @@ def eval_command(
     def work() -> int:
         from fourcorners.errors import SettingsError
         from fourcorners.evaluation.measuring import own_threshold
+        from fourcorners.prompts.grounded import grounding_options
         from fourcorners.settings import load_settings
 
         settings = load_settings(llm=llm, span=span, max_spans=max_spans, thresholds=thresholds)
@@ -106,6 +108,7 @@ def eval_command(
         given = [name for name, value in about_scores.items() if value is not None]
         if given and grounding is not Grounding.verbatim:
             raise SettingsError(f"--grounding {grounding.value} has no refusal scores: leave out {' and '.join(given)}")
+        grounding_options(threshold=threshold)  # not nan
         sets = read(files, limit, swap=swap, by=by)
         _check_outputs(details, plot)
         session = Session(settings, grounding.value, concurrency, timeout_s)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fourcorners.errors import ThresholdError
 from fourcorners.grounding.evidence import GroundingOptions
-from fourcorners.llms.thresholds import Key, own_thresholds
+from fourcorners.grounding.prior import prior_numbers
+from fourcorners.llms.thresholds import Threshold, own_thresholds
 from fourcorners.models import reader_thresholds_path
+from fourcorners.prompts.contract import load_contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Profile:
     sentence_threshold: float
     phrase_threshold: float
     follows_instructions: bool = True
-    calibrated: Mapping[Key, float] = field(default_factory=dict)
+    calibrated: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def threshold(self, options: GroundingOptions) -> float:
         """The refusal threshold for these options, unless the caller gave one."""
@@ -65,11 +69,26 @@ def profile_of(metadata: Mapping[str, str]) -> Profile:
     return READER if metadata.get("fourcorners.contract") == "reader" else GENERAL
 
 
-def profile_for(
-    metadata: Mapping[str, str], model_path: str | os.PathLike[str], calibrated: Mapping[Key, float]
-) -> Profile:
-    """As ``profile_of``, with the ``calibrated`` thresholds, and for the bundled reader those that ship with it."""
+def profile_for(metadata: Mapping[str, str], model_path: str | os.PathLike[str], given: Sequence[Threshold]) -> Profile:
+    """As ``profile_of``, with the ``given`` thresholds, and for the bundled reader those that ship with it.
+
+    Raises ThresholdError for a given one that was made when scores were worked out in another way.
+    """
     known = profile_of(metadata)
+    for entry in given:
+        if entry.scoring != scoring_of(known, entry.span):
+            raise ThresholdError(
+                f"the threshold of {entry.model} for {entry.span} was made when fourcorners worked out scores in "
+                "another way: run fourcorners calibrate again"
+            )
     shipped = reader_thresholds_path() if known is READER else None
-    own = own_thresholds(model_path, shipped) if shipped is not None and shipped.is_file() else {}
-    return replace(known, calibrated={**own, **calibrated})
+    own = own_thresholds(model_path, shipped) if shipped is not None and shipped.is_file() else ()
+    valid = [entry for entry in own if entry.scoring == scoring_of(known, entry.span)]
+    return replace(known, calibrated={(one.grounding, one.span): one.threshold for one in (*valid, *given)})
+
+
+def scoring_of(profile: Profile, span: str) -> str:
+    """A fingerprint of what makes scores of a model's probabilities: weights, limits and the prompt."""
+    told = (profile.context_tokens, profile.max_sentences, profile.prior_weight, profile.model_weight)
+    parts = [told, load_contract(f"{profile.contract}_{span}"), *(prior_numbers() if profile.prior_weight else ())]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -20,8 +20,6 @@ VERSION = 1
 WHOLE_BYTES = 16 * 2**20
 BLOCK_BYTES = 64 * 2**10
 N_BLOCKS = 256
-Key = tuple[str, str]
-"""Grounding and span."""
 
 
 class Threshold(BaseModel):
@@ -29,13 +27,15 @@ class Threshold(BaseModel):
 
     ``bound`` "selective": with probability ``confidence`` at most ``max_risk`` of the answers given are wrong.
     "expected": on average at most ``max_risk`` of the questions asked are answered wrongly. Both for questions like the
-    ``rows`` of the calibration, of which ``coverage`` were answered, ``risk`` of those wrongly.
+    ``rows`` of the calibration, of which ``coverage`` were answered, ``risk`` of those wrongly. ``fingerprint`` is the
+    model file's, ``scoring`` that of the weights and the prompt that make scores of its probabilities.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
     fingerprint: str = Field(min_length=1)
+    scoring: str = Field(min_length=1)
     grounding: Literal["verbatim"] = "verbatim"
     span: Literal["sentence", "phrase"]
     threshold: float = Field(allow_inf_nan=False)
@@ -98,25 +98,24 @@ def write_threshold(path: str | os.PathLike[str], entry: Threshold) -> None:
         raise ThresholdError(f"{file} can't be written: {error.strerror or error}") from error
 
 
-def own_thresholds(model_path: str | os.PathLike[str], path: str | os.PathLike[str]) -> dict[Key, float]:
-    """The thresholds that a file has for a model, by grounding and span; those of other models are not heeded."""
+def own_thresholds(model_path: str | os.PathLike[str], path: str | os.PathLike[str]) -> tuple[Threshold, ...]:
+    """The entries that a file has for a model; those of other models are not heeded."""
     fingerprint = fingerprint_of(model_path)
-    entries = read_thresholds(path)
-    return {(one.grounding, one.span): one.threshold for one in entries if one.fingerprint == fingerprint}
+    return tuple(entry for entry in read_thresholds(path) if entry.fingerprint == fingerprint)
 
 
-def given_thresholds(model_path: str | os.PathLike[str], path: Any) -> dict[Key, float]:
+def given_thresholds(model_path: str | os.PathLike[str], path: Any) -> tuple[Threshold, ...]:
     """The same for a file that a user named, or None, before the model is loaded.
 
     Raises ThresholdError where the file has none at all for the model: then it is another model's.
     """
     if path is None:
-        return {}
+        return ()
     if not isinstance(path, str | os.PathLike):
         raise SettingsError(f"setting thresholds={shortened(path)} must be the path of a file of fourcorners calibrate")
     entries = read_thresholds(path)
     if not Path(model_path).is_file():
-        return {}  # the loader says so
+        return ()  # the loader says so
     if not (own := own_thresholds(model_path, path)):
         known = ", ".join(dict.fromkeys(one.model for one in entries)) or "no model"
         raise ThresholdError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from pydantic import BaseModel
 
 from fourcorners import grounded_chain, init_llm
 from fourcorners.errors import SettingsError, ThresholdError
+from fourcorners.grounding import prior
 from fourcorners.grounding.evidence import GroundingOptions
 from fourcorners.llms import profile, thresholds
 from fourcorners.llms.llama_cpp import LlamaCpp
+from fourcorners.llms.profile import scoring_of
 from fourcorners.llms.thresholds import Threshold, fingerprint_of, own_thresholds, read_thresholds, write_threshold
 from fourcorners.models import reader_path, reader_thresholds_path
 from fourcorners.settings import load_settings
@@ -26,6 +29,7 @@ def entry(**changes: Any) -> Threshold:
     given = {
         "model": "reader.gguf",
         "fingerprint": fingerprint_of(reader_path()),
+        "scoring": scoring_of(profile.READER, changes.get("span", "sentence")),
         "span": "sentence",
         "threshold": 1.25,
         "bound": "selective",
@@ -85,8 +89,9 @@ def test_what_ships_for_another_reader_is_not_heeded(tmp_path: Path, monkeypatch
 
 def test_what_ships_with_the_reader_is_the_readers() -> None:
     if reader_thresholds_path().exists():
-        own = own_thresholds(reader_path(), reader_thresholds_path())
-        assert len(own) == len(read_thresholds(reader_thresholds_path()))
+        for one in read_thresholds(reader_thresholds_path()):
+            assert one.fingerprint == fingerprint_of(reader_path()), "calibrate the new reader"
+            assert one.scoring == scoring_of(profile.READER, one.span), "calibrate with the new weights"
 
 
 def test_the_settings_name_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,13 +111,33 @@ def test_a_file_for_another_model_is_an_error(tmp_path: Path) -> None:
         init_llm("bundled", thresholds=tmp_path / "other.json")
 
 
+def test_a_threshold_is_out_of_date_when_scores_are_worked_out_in_another_way(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(profile.READER, model_weight=0.75)
+    monkeypatch.setattr(profile, "READER", other)
+    with pytest.raises(ThresholdError, match="run fourcorners calibrate again"):
+        init_llm("bundled", thresholds=file)
+    monkeypatch.setattr(profile, "reader_thresholds_path", lambda: file)
+    assert threshold_of(init_llm("bundled")) == other.sentence_threshold
+
+
+def test_the_scoring_is_that_of_weights_and_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {scoring_of(profile.READER, "sentence"), scoring_of(profile.READER, "phrase")}
+    general = scoring_of(profile.GENERAL, "sentence")
+    monkeypatch.setattr(prior, "BEST_SCORE_WEIGHT", 0.5)
+    seen |= {scoring_of(profile.READER, "sentence"), scoring_of(profile.GENERAL, "phrase"), general}
+    assert len(seen) == 5
+    assert scoring_of(profile.GENERAL, "sentence") == general, "it has no prior"
+
+
 def test_a_model_that_has_changed_is_another(tmp_path: Path, file: Path) -> None:
     model = tmp_path / "reader.gguf"
     shutil.copy(reader_path(), model)
-    assert own_thresholds(model, file) == {("verbatim", "sentence"): 1.25}
+    assert own_thresholds(model, file) == (entry(),)
     with model.open("ab") as more:
         more.write(b"\0")
-    assert own_thresholds(model, file) == {}
+    assert own_thresholds(model, file) == ()
 
 
 def test_a_fingerprint_is_the_sha256_of_a_small_file(tmp_path: Path) -> None:
