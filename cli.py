@@ -23,7 +23,7 @@ import typer
 from fourcorners import __version__
 from fourcorners.cli_calibrate import calibrate_command
 from fourcorners.cli_chat import chat
-from fourcorners.cli_eval import ThresholdsOption, eval_command
+from fourcorners.cli_eval import EXAMPLES, ThresholdsOption, eval_command
 from fourcorners.cli_index import index_command
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def ask(
 
 app.command()(chat)
 app.command("index")(index_command)
-app.command("eval")(eval_command)
+app.command("eval", epilog=EXAMPLES)(eval_command)
 app.command("calibrate")(calibrate_command)
 
 

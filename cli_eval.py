@@ -64,6 +64,16 @@ TimeoutOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print all figures as one JSON object.")]
 
+EXAMPLES = """\
+[bold]Examples[/bold]
+
+fourcorners eval questions.jsonl --by kind --details rows.jsonl
+
+fourcorners eval squad_dev.json --span phrase --llm llama_cpp:/path/to/model.gguf --plot risk.png
+
+fourcorners eval questions.jsonl --swap --json
+"""
+
 
 def eval_command(
     files: Files,
@@ -98,31 +108,21 @@ def eval_command(
     from fourcorners import cli
 
     def work() -> int:
-        from fourcorners.errors import SettingsError
         from fourcorners.evaluation.measuring import own_threshold
         from fourcorners.prompts.grounded import grounding_options
         from fourcorners.settings import load_settings
 
         settings = load_settings(llm=llm, span=span, max_spans=max_spans, thresholds=thresholds)
-        about_scores = {"--threshold": threshold, "--thresholds": thresholds, "--plot": plot}
-        given = [name for name, value in about_scores.items() if value is not None]
-        if given and grounding is not Grounding.verbatim:
-            raise SettingsError(f"--grounding {grounding.value} has no refusal scores: leave out {' and '.join(given)}")
         grounding_options(threshold=threshold)  # not nan
+        if grounding is not Grounding.verbatim:
+            _check_unscored({"--threshold": threshold, "--thresholds": thresholds, "--plot": plot}, grounding.value)
         sets = read(files, limit, swap=swap, by=by)
         _check_outputs(details, plot)
         session = Session(settings, grounding.value, concurrency, timeout_s)
         session.ask(sets, needs_scores=threshold is not None or plot is not None)
         level = own_threshold(session.llm, session.grounding, settings.span) if threshold is None else threshold
         _report(session, level, by, as_json=as_json)
-        if details is not None:
-            from fourcorners.evaluation.report import write_details
-
-            write_details(details, session.measured, level)
-        if plot is not None:
-            from fourcorners.evaluation.plot import draw
-
-            draw(plot, session.measured, level)
+        _write_files(session, level, details, plot)
         return session.status()
 
     raise typer.Exit(cli._status_of(work))
@@ -224,6 +224,14 @@ def check_folder(path: Path, what: str) -> None:
         raise SettingsError(f"the {what} can't be written to {str(path)!r}: name a file in a folder that is there")
 
 
+def _check_unscored(options: dict[str, Any], grounding: str) -> None:
+    """Raises SettingsError for options that need refusal scores, which only verbatim answers have."""
+    from fourcorners.errors import SettingsError
+
+    if given := [name for name, value in options.items() if value is not None]:
+        raise SettingsError(f"--grounding {grounding} has no refusal scores: leave out {' and '.join(given)}")
+
+
 @contextmanager
 def _progress(n_rows: int) -> Iterator[Callable[[str], None]]:
     """A bar on standard error, where that is a terminal."""
@@ -251,6 +259,18 @@ def _report(session: Session, threshold: float | None, by: str | None, *, as_jso
     console = _stdout()
     for table in tables(session.measured, threshold, by, session.concurrency):
         console.print(table)
+
+
+def _write_files(session: Session, threshold: float | None, details: Path | None, plot: Path | None) -> None:
+    """What was asked for beside the figures."""
+    if details is not None:
+        from fourcorners.evaluation.report import write_details
+
+        write_details(details, session.measured, threshold)
+    if plot is not None and any(not row.answer.error for one in session.measured for row in one.rows):
+        from fourcorners.evaluation.plot import draw
+
+        draw(plot, session.measured, threshold)
 
 
 def print_json(value: Any) -> None:
