@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ENDINGS = (".png", ".svg")
-N_BINS = 40
+MAX_BINS = 40
 _ANSWERABLE, _UNANSWERABLE, _LINE = "#2b6cb0", "#d97706", "#555555"
 
 
@@ -78,7 +78,7 @@ def _draw_scores(axes: Axes, measured: Sequence[Measured], threshold: float | No
         for kind in (True, False)
     ]
     both = [score for group in groups for score in group]
-    edges = np.histogram_bin_edges(both or [0.0], bins=N_BINS)
+    edges = np.histogram_bin_edges(both or [0.0], bins=min(MAX_BINS, max(10, len(both) // 8)))
     names = ("with an answer", "without an answer")
     for group, name, colour in zip(groups, names, (_ANSWERABLE, _UNANSWERABLE), strict=True):
         if group:
