@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from fourcorners.errors import ThresholdError
 from fourcorners.grounding.evidence import GroundingOptions
@@ -88,7 +88,11 @@ def profile_for(metadata: Mapping[str, str], model_path: str | os.PathLike[str],
 
 
 def scoring_of(profile: Profile, span: str) -> str:
-    """A fingerprint of what makes scores of a model's probabilities: weights, limits and the prompt."""
-    told = (profile.context_tokens, profile.max_sentences, profile.prior_weight, profile.model_weight)
-    parts = [told, load_contract(f"{profile.contract}_{span}"), *(prior_numbers() if profile.prior_weight else ())]
+    """A fingerprint of what makes scores of a model's probabilities: the profile's weights and limits, the prior's, and
+    the prompt that a model without a way of its own is shown."""
+    told = [(field.name, getattr(profile, field.name)) for field in fields(profile) if field.name not in _THRESHOLDS]
+    parts = [told, load_contract(f"verbatim_{span}"), prior_numbers() if profile.prior_weight else ()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+_THRESHOLDS = ("sentence_threshold", "phrase_threshold", "calibrated")
