@@ -80,6 +80,7 @@ def calibrate_command(
         from fourcorners.settings import load_settings
 
         settings = load_settings(llm=llm, span=span, max_spans=max_spans)
+        settings = settings.model_copy(update={"thresholds": None})  # one that is out of date must not be in the way
         sets = read(files, limit)
         if with_swapped:
             sets += read(files, limit, swap=True)

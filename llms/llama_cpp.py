@@ -27,10 +27,10 @@ from fourcorners.engine.runner import Runner
 from fourcorners.errors import FourCornersError, SettingsError
 from fourcorners.grounding.evidence import GroundingOptions
 from fourcorners.llms.completion import Completion
-from fourcorners.llms.profile import Profile, profile_for, scoring_of
+from fourcorners.llms.profile import Profile
 from fourcorners.llms.run import Run, free_generation, plan_prompt, plan_run
 from fourcorners.llms.settings import LOADING_SETTINGS, GenerationSettings, generation_settings, settings_error
-from fourcorners.llms.thresholds import fingerprint_of, given_thresholds
+from fourcorners.llms.thresholds import fingerprint_of, given_thresholds, profile_for, scoring_of
 from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText, grounded_prompt
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fourcorners.errors import SettingsError, ThresholdError, shortened
+from fourcorners.grounding.prior import prior_numbers
+from fourcorners.llms.profile import READER, Profile, profile_of
+from fourcorners.models import reader_thresholds_path
+from fourcorners.prompts.contract import load_contract
 
 VERSION = 1
 WHOLE_BYTES = 16 * 2**20
 BLOCK_BYTES = 64 * 2**10
 N_BLOCKS = 256
+_NOT_SCORING = ("sentence_threshold", "phrase_threshold", "calibrated")
 
 
 class Threshold(BaseModel):
@@ -125,6 +132,32 @@ def given_thresholds(model_path: str | os.PathLike[str], path: Any) -> tuple[Thr
     return own
 
 
+def profile_for(metadata: Mapping[str, str], model_path: str | os.PathLike[str], given: Sequence[Threshold]) -> Profile:
+    """As ``profile_of``, with the ``given`` thresholds, and for the bundled reader those that ship with it.
+
+    Raises ThresholdError for a given one that was made when scores were worked out in another way.
+    """
+    known = profile_of(metadata)
+    for entry in given:
+        if entry.scoring != scoring_of(known, entry.span):
+            raise ThresholdError(
+                f"the threshold of {entry.model} for {entry.span} was made when fourcorners worked out scores in "
+                "another way: run fourcorners calibrate again"
+            )
+    shipped = reader_thresholds_path() if known is READER else None
+    own = own_thresholds(model_path, shipped) if shipped is not None and shipped.is_file() else ()
+    valid = [entry for entry in own if entry.scoring == scoring_of(known, entry.span)]
+    return replace(known, calibrated={(one.grounding, one.span): one.threshold for one in (*valid, *given)})
+
+
+def scoring_of(profile: Profile, span: str) -> str:
+    """A fingerprint of what makes scores of a model's probabilities: the profile's weights and limits, the prior's, and
+    the prompt that a model without a way of its own is shown."""
+    told = [(field.name, getattr(profile, field.name)) for field in fields(profile) if field.name not in _NOT_SCORING]
+    parts = [told, load_contract(f"verbatim_{span}"), prior_numbers() if profile.prior_weight else ()]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
 def fingerprint_of(model_path: str | os.PathLike[str]) -> str:
     """What tells a model file from others: its sha256, of more than 16 MiB that of its size and of 256 blocks of it."""
     with Path(model_path).open("rb") as file:
@@ -142,4 +175,13 @@ def _identity(entry: Threshold) -> tuple[str, str, str]:
     return entry.fingerprint, entry.grounding, entry.span
 
 
-__all__ = ["Threshold", "fingerprint_of", "given_thresholds", "own_thresholds", "read_thresholds", "write_threshold"]
+__all__ = [
+    "Threshold",
+    "fingerprint_of",
+    "given_thresholds",
+    "own_thresholds",
+    "profile_for",
+    "read_thresholds",
+    "scoring_of",
+    "write_threshold",
+]

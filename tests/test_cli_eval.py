@@ -209,6 +209,12 @@ def test_spans_share_a_file(folder: Path) -> None:
     assert [entry["span"] for entry in entries] == ["phrase", "sentence"]
 
 
+def test_a_threshold_file_in_the_environment_is_not_in_the_way_of_a_new_one(folder: Path) -> None:
+    options = ("--max-risk", "0.9", "--bound", "expected")
+    done = fourcorners("calibrate", "museum.jsonl", *options, folder=folder, FOURCORNERS_THRESHOLDS="none.json")
+    assert (done.status, done.err) == (0, "")
+
+
 def test_swapped_rows_can_be_added(folder: Path) -> None:
     options = ("--max-risk", "0.9", "--bound", "expected", "--with-swapped", "--json")
     assert figures(fourcorners("calibrate", "museum.jsonl", *options, folder=folder))["rows"] == 12

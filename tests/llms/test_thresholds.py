@@ -18,8 +18,14 @@ from fourcorners.grounding import prior
 from fourcorners.grounding.evidence import GroundingOptions
 from fourcorners.llms import profile, thresholds
 from fourcorners.llms.llama_cpp import LlamaCpp
-from fourcorners.llms.profile import scoring_of
-from fourcorners.llms.thresholds import Threshold, fingerprint_of, own_thresholds, read_thresholds, write_threshold
+from fourcorners.llms.thresholds import (
+    Threshold,
+    fingerprint_of,
+    own_thresholds,
+    read_thresholds,
+    scoring_of,
+    write_threshold,
+)
 from fourcorners.models import reader_path, reader_thresholds_path
 from fourcorners.settings import load_settings
 from tests.support import YEAR
@@ -75,7 +81,7 @@ def test_structured_answers_keep_to_the_models_own(file: Path) -> None:
 
 
 def test_the_reader_takes_what_ships_with_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "reader_thresholds_path", lambda: file)
+    monkeypatch.setattr(thresholds, "reader_thresholds_path", lambda: file)
     assert threshold_of(init_llm("bundled")) == 1.25
     write_threshold(file.with_name("own.json"), entry(threshold=2.5))
     assert threshold_of(init_llm("bundled", thresholds=file.with_name("own.json"))) == 2.5
@@ -83,7 +89,7 @@ def test_the_reader_takes_what_ships_with_it(file: Path, monkeypatch: pytest.Mon
 
 def test_what_ships_for_another_reader_is_not_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_threshold(tmp_path / "old.json", entry(fingerprint="sha256:0"))
-    monkeypatch.setattr(profile, "reader_thresholds_path", lambda: tmp_path / "old.json")
+    monkeypatch.setattr(thresholds, "reader_thresholds_path", lambda: tmp_path / "old.json")
     assert threshold_of(init_llm("bundled")) == profile.READER.sentence_threshold
 
 
@@ -116,9 +122,10 @@ def test_a_threshold_is_out_of_date_when_scores_are_worked_out_in_another_way(
 ) -> None:
     other = replace(profile.READER, model_weight=0.75)
     monkeypatch.setattr(profile, "READER", other)
+    monkeypatch.setattr(thresholds, "READER", other)
     with pytest.raises(ThresholdError, match="run fourcorners calibrate again"):
         init_llm("bundled", thresholds=file)
-    monkeypatch.setattr(profile, "reader_thresholds_path", lambda: file)
+    monkeypatch.setattr(thresholds, "reader_thresholds_path", lambda: file)
     assert threshold_of(init_llm("bundled")) == other.sentence_threshold
 
 
