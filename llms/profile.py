@@ -14,8 +14,7 @@ class Profile:
 
     ``contract`` is the prefix of its prompt files; ``context_tokens`` 0 leaves the window's own limit;
     ``max_sentences`` None shows whole documents. ``model_weight`` counts beside a prior that has something to say;
-    alone the model counts in full. Thresholds belong to (model, grounding, span): ``calibrated`` are those of a
-    threshold file, before the others.
+    alone the model counts in full. Thresholds belong to (model, grounding, span).
     """
 
     contract: str
@@ -27,6 +26,7 @@ class Profile:
     phrase_threshold: float
     follows_instructions: bool = True
     calibrated: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Thresholds of a threshold file, by grounding and span, before the two above."""
 
     def threshold(self, options: GroundingOptions) -> float:
         """The refusal threshold for these options, unless the caller gave one."""
