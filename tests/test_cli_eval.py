@@ -107,12 +107,12 @@ def test_details_and_a_picture_are_written(folder: Path) -> None:
 
 
 def test_a_row_that_fails_is_counted_and_told(folder: Path) -> None:
-    long = {"question": "Why? " * 9000, "context": "It rained.", "answers": ["rained"]}
+    long = {"question": "Why? " * 25_000, "context": "It rained.", "answers": ["rained"]}
     written(folder / "long.jsonl", [long, *rows(1)])
     done = fourcorners("eval", "long.jsonl", "--json", folder=folder)
     (one,) = json.loads(done.out)["sets"]
     assert (done.status, one["rows"], one["errors"], one["answerable"]) == (4, 4, 1, 2)
-    assert done.err.startswith("1 of 4 rows failed; the first, 1: ContextOverflow: ")
+    assert done.err.startswith("1 of 4 rows failed; the first, 1: InputError: question has 125000 ")
     written(folder / "long.jsonl", [long])
     assert fourcorners("eval", "long.jsonl", folder=folder).status == 1
 
@@ -195,8 +195,8 @@ def test_a_threshold_is_written_and_used(folder: Path) -> None:
     assert [json.loads(done.out)["threshold"] for done in (by_option, by_variable)] == [entry["threshold"]] * 2
     measured = figures(fourcorners("eval", "many.jsonl", "--thresholds", "t.json", "--json", folder=folder))
     assert measured["threshold"] == entry["threshold"]
-    assert measured["sets"][0]["coverage"] == pytest.approx(entry["coverage"], abs=0.02)
-    assert measured["sets"][0]["risk"] == pytest.approx(entry["risk"], abs=0.02)
+    assert measured["sets"][0]["coverage"] == pytest.approx(entry["coverage"], abs=0.1)
+    assert measured["sets"][0]["risk"] == pytest.approx(entry["risk"], abs=0.1)
 
 
 def test_spans_share_a_file(folder: Path) -> None:
