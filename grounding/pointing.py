@@ -27,7 +27,7 @@ from fourcorners.grounding.quoting import (
     reads_like_refusal,
 )
 from fourcorners.grounding.segmentation import chunks
-from fourcorners.grounding.tracker import word_starts
+from fourcorners.grounding.tracker import Start, word_starts
 
 STOP_MARGIN = 1.5
 """A further sentence is worth adding while it scores at most this far (in nats) behind the best one."""
@@ -67,9 +67,12 @@ class _Pointing:
     ) -> None:
         self._page, self._evidence, self._prior = page, evidence, prior
         self._tokens, self._signs, self._rules = tokens, signs, rules
-        self._candidates = candidates_of(evidence, packed.shown, prior, rules.prior_weight)
         place = {index: number for number, index in enumerate(packed.shown)}
-        self._places = [place[candidate.index] for candidate in self._candidates]
+        candidates = candidates_of(evidence, packed.shown, prior, rules.prior_weight)
+        if evidence.options.span == "phrase":
+            candidates = [c for c in candidates if self._starts_of(c, page.sentences[place[c.index]])]
+        self._candidates = candidates
+        self._places = [place[candidate.index] for candidate in candidates]
         self._chance = np.random.default_rng(rules.seed)
         self._said: list[str] = [evidence.options.refusal]
 
@@ -85,7 +88,7 @@ class _Pointing:
             closer = yield from self._look_closer(best)
             refusal = rules.prior_weight * self._prior.refusal + float(of_model[-1])
             score = refusal - float(scores.max()) - rules.check_weight * closer.check
-        if score > rules.threshold:
+        if score > rules.threshold or not self._candidates:
             n_tokens = self._tokens.plain(options.refusal)
             yield from pieces_of(options.refusal, n_tokens, self._tokens)
             yield Outcome(True, score, rules.threshold, (), "stop")
@@ -146,14 +149,28 @@ class _Pointing:
         span = self._best_span(candidate, self._page.sentences[self._places[number]], closer)
         return None if span is None else phrase_citation(self._evidence, self._prior, [span])
 
+    def _starts_of(self, candidate: Candidate, shown: Sequence[int]) -> list[Start]:
+        """Where a phrase may begin in what is shown of the sentence."""
+        n_bytes = sum(len(self._tokens.pieces[token]) for token in shown)
+        starts = word_starts([self._evidence.sentences[candidate.index]], [0.0])
+        refusal = self._evidence.options.refusal
+        return [
+            start
+            for start in starts
+            if any(
+                start.offset < end <= min(n_bytes, start.last_end, start.offset + MAX_PHRASE_BYTES)
+                for end in start.ends
+            )
+            and not reads_like_refusal(start, refusal)
+        ]
+
     def _best_span(self, candidate: Candidate, shown: Sequence[int], closer: _Closer) -> Span | None:
         """The stretch of whole words whose first and last token score best together."""
         first = candidate.spans[0]
-        sentence = next(s for s in self._evidence.sentences if s.document == first.document and s.start == first.start)
         begins, ends = self._word_scores(candidate.text, shown, closer)
         found: list[tuple[float, int, int]] = []
-        for start in word_starts([sentence], [0.0]):
-            if start.offset in begins and not reads_like_refusal(start, self._evidence.options.refusal):
+        for start in self._starts_of(candidate, shown):
+            if start.offset in begins:
                 last = min(start.last_end, start.offset + MAX_PHRASE_BYTES)
                 near = [end for end in start.ends & ends.keys() if start.offset < end <= last]
                 found += [(begins[start.offset] + ends[end], start.offset, end) for end in near]

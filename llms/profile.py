@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fourcorners.grounding.evidence import GroundingOptions
 
@@ -24,6 +24,8 @@ class Profile:
     check_weight: float
     sentence_threshold: float
     phrase_threshold: float
+    calibrated: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Thresholds of a threshold file, by grounding and span, before the two above."""
 
     @property
     def follows_instructions(self) -> bool:
@@ -34,7 +36,8 @@ class Profile:
         """The refusal threshold for these options, unless the caller gave one."""
         if options.threshold is not None:
             return options.threshold
-        return self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
+        own = self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
+        return self.calibrated.get((options.grounding, options.span), own)
 
 
 GENERAL = Profile(

@@ -33,7 +33,8 @@ class Words(nn.Module):  # type: ignore[misc]
 
     def loss(self, model: Reader, batch: Batch) -> Tensor:
         """How badly the affinity of the words tells the right sentence, or that there is none, beside the prior."""
-        queries, keys = model.first_heads(batch.ids)
+        # Without the last number, which only tells the sides apart.
+        queries, keys = (side[..., :-1] for side in model.first_heads(batch.ids))
         reach = batch.in_question.shape[1]
         affinity = torch.einsum("rhtd,rhjd->rhtj", queries, keys[:, :, :reach]).float() / queries.shape[-1] ** 0.5
         words = self.norm(model.token_embd(batch.ids[:, :reach]))
