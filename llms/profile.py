@@ -55,8 +55,8 @@ READER = Profile(
     prior_weight=1.0,
     model_weight=1.0,
     check_weight=1.0,
-    sentence_threshold=0.0,
-    phrase_threshold=0.0,
+    sentence_threshold=1.5,
+    phrase_threshold=1.5,
 )
 
 

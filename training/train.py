@@ -25,7 +25,7 @@ from training.batches import Batch, batches
 from training.losses import LOSSES, losses
 from training.model import Reader, Shape
 from training.rows import texts_of
-from training.tokenizer import CONTROL, QUESTION, SegmentTokenizer, train_tokenizer
+from training.tokenizer import CONTROL, QUESTION, TEXT, SegmentTokenizer, train_tokenizer
 from training.words import Words, learn_words
 
 WARM_UP_STEPS = 100
@@ -36,9 +36,11 @@ VOCABULARY_EXAMPLES = 40_000
 VOCABULARY_LINES = 60_000
 """Lines of the plain corpus that the vocabulary is learned from, beside the examples."""
 WORD_SCALE = 0.25
-"""Root mean square of a word's vector at the start; the other tokens' are a tenth of that."""
+"""Root mean square of a token's vector at the start."""
 SIDE_SCALE = 3.0
 """How far the number that tells question from text begins from zero, beside that."""
+NO_MATCH = 1.6
+"""How much farther it does for the control token before each side."""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -139,13 +141,15 @@ def word_embeddings(tokenizer: SegmentTokenizer, shape: Shape, vectors: Path | N
 
     A question's tokens begin as those of text, but for the last number, which tells them apart.
     """
-    matrix = torch.randn(shape.vocabulary, shape.width) * WORD_SCALE / 10
+    matrix = torch.randn(shape.vocabulary, shape.width) * WORD_SCALE
     if vectors is not None:
         _add_words(matrix[: tokenizer.size], tokenizer, shape, vectors)
     matrix[tokenizer.size : 2 * tokenizer.size] = matrix[: tokenizer.size]
     matrix[: tokenizer.size, -1] = -SIDE_SCALE * WORD_SCALE
     matrix[tokenizer.size :, -1] = SIDE_SCALE * WORD_SCALE
-    matrix[tokenizer.control(QUESTION), -1] = SIDE_SCALE * WORD_SCALE
+    # What matches nothing looks there.
+    matrix[tokenizer.control(QUESTION), -1] = NO_MATCH * SIDE_SCALE * WORD_SCALE
+    matrix[tokenizer.control(TEXT), -1] = -NO_MATCH * SIDE_SCALE * WORD_SCALE
     return matrix
 
 
@@ -160,7 +164,7 @@ def _add_words(matrix: Tensor, tokenizer: SegmentTokenizer, shape: Shape, vector
     for number in range(len(CONTROL), tokenizer.size):
         word = tokenizer.tokenizer.decode([number]).strip().lower()
         if word in known:
-            matrix[number] += table[known[word]] * scale
+            matrix[number] = table[known[word]] * scale
 
 
 class Trainer:
