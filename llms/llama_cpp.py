@@ -24,12 +24,13 @@ from fourcorners.engine.engine import DEFAULT_PARKED_MIB, Engine, Limits
 from fourcorners.engine.generation import prefill
 from fourcorners.engine.metrics import Metrics
 from fourcorners.engine.runner import Runner
-from fourcorners.errors import SettingsError
+from fourcorners.errors import FourCornersError, SettingsError
 from fourcorners.llms.completion import Completion
 from fourcorners.llms.profile import Profile, profile_of
 from fourcorners.llms.run import Run, free_generation, plan_prompt, plan_run
 from fourcorners.llms.settings import LOADING_SETTINGS, GenerationSettings, generation_settings, settings_error
-from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
+from fourcorners.prompts.chat_format import ChatFormat
+from fourcorners.prompts.detection import format_of_gguf
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText, grounded_prompt
 
 MAX_RUNNING = 128
@@ -44,8 +45,9 @@ class LlamaCpp(BaseLLM):
     Settings are those of ``GenerationSettings``; they can be given here, through ``bind`` or per call. Fixed at
     loading: ``n_context_tokens``, the window of one request; ``n_cache_tokens``, what all that run have together (0:
     four windows, within a GiB); ``n_threads``; ``max_running`` requests at once, ``max_waiting`` in the queue, beyond
-    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back. Make it with
-    ``init_llm``. ``close()`` frees the model; it is also freed with the object.
+    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``prompt_format``, the name
+    of the format to use instead of the one that the model file tells. Make it with ``init_llm``. ``close()`` frees the
+    model; it is also freed with the object.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -57,6 +59,7 @@ class LlamaCpp(BaseLLM):
     max_running: int = 16
     max_waiting: int = 256
     parked_mib: int = DEFAULT_PARKED_MIB
+    prompt_format: str | None = None
     settings: GenerationSettings = GenerationSettings()
     cache: Any = False
     """LangChain's LLM cache knows only the prompt's text, not its evidence: it stays off."""
@@ -69,9 +72,9 @@ class LlamaCpp(BaseLLM):
 
     @classmethod
     def load(cls, model_path: str | os.PathLike[str], /, **settings: Any) -> LlamaCpp:
-        """Load a GGUF. Raises SettingsError for unknown settings, ModelLoadError for a bad file."""
+        """Load a GGUF. Raises SettingsError for unknown settings, ModelLoadError for a bad file or chat template."""
         own = {name: settings.pop(name) for name in LOADING_SETTINGS if name in settings}
-        common = {name: settings.pop(name) for name in ("callbacks", "tags", "metadata", "verbose") if name in settings}
+        common = {name: settings.pop(name) for name in _COMMON_SETTINGS if name in settings}
         for name in own:
             if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < 0:
                 raise SettingsError(f"setting {name}={own[name]!r} must be a whole number, 0 or more")
@@ -84,7 +87,11 @@ class LlamaCpp(BaseLLM):
         runner = llm._engine.runner
         _ = runner.vocabulary.pieces  # now rather than in the first answer: 0.2 s for 50,000 tokens
         llm._profile = profile_of(runner.metadata)
-        llm._format = chat_format_of(runner.metadata)
+        try:
+            llm._format = _format_of(runner, llm.prompt_format)
+        except FourCornersError:
+            llm._engine.close()
+            raise
         weakref.finalize(llm, Engine.close, llm._engine).atexit = False  # the engine sees to that itself
         return llm
 
@@ -296,7 +303,17 @@ class LlamaCpp(BaseLLM):
         return min(max(self.max_running, MAX_WAITING), self.max_running + self.max_waiting)
 
 
+_COMMON_SETTINGS = ("callbacks", "tags", "metadata", "verbose", "prompt_format")
 _ANY_QUESTIONS = ("?", "What is this about?")
+
+
+def _format_of(runner: Runner, prompt_format: str | None) -> ChatFormat:
+    """How this model wants its prompts, with a begin-of-text token where it wants one that its vocabulary won't add."""
+    bos, eos = runner.vocabulary.bos_and_eos()
+    found = format_of_gguf(
+        runner.metadata, prompt_format=prompt_format, model=runner.path.name, bos=bos, eos=eos
+    )
+    return found.beginning_with(bos) if found.writes_bos and bos and not runner.vocabulary.begins() else found
 
 
 def _all_at_once(

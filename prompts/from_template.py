@@ -1,0 +1,145 @@
+"""A chat format read off a model's own chat template: it is rendered around marks, and what stands between them counts.
+
+So the template never sees a text of a user or a document, and what is trusted and what is not stay apart.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import regex
+
+from fourcorners.prompts.chat_format import MARKERS, PLAIN, SPEAKERS, ChatFormat
+from fourcorners.prompts.families import FORMATS
+from fourcorners.prompts.template_sandbox import TemplateFault, render
+
+MAX_STOPS = 4
+"""As many as OpenAI's API takes, and TGI unless it was told otherwise."""
+_BEGINNINGS = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<｜begin▁of▁sentence｜>")
+"""How begin-of-text tokens are written, for templates that do not leave it to ``bos_token``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """What stands for the texts; nobody can know them beforehand."""
+
+    system: str
+    user: str
+    answer: str
+    next_user: str
+    bos: str
+
+    @classmethod
+    def new(cls) -> _Marks:
+        key = secrets.token_hex(8)
+        return cls(*(f"{kind}{key}" for kind in ("system", "user", "answer", "next", "bos")))
+
+
+@lru_cache(maxsize=64)
+def format_from_template(template: str, *, name: str = "template", bos: str = "", eos: str = "") -> ChatFormat:
+    """The format that ``template`` writes: one of FORMATS where it is the same, else one called ``name``.
+
+    ``bos`` and ``eos`` are the tokens' texts, where known. Takes a tenth of a second, once. Raises TemplateFault.
+    """
+    marks = _Marks.new()
+    user = {"role": "user", "content": marks.user}
+    system = {"role": "system", "content": marks.system}
+    more = ({"role": "assistant", "content": marks.answer}, {"role": "user", "content": marks.next_user})
+    texts = render(template, [[system, user], [user], [user, *more]], bos=marks.bos, eos=eos)
+    return _read_off(texts, marks, name, bos, eos)
+
+
+def _read_off(texts: Sequence[str | TemplateFault], marks: _Marks, name: str, bos: str, eos: str) -> ChatFormat:
+    whole, lone, dialogue = texts
+    with_system = _around(whole, marks.system, marks.user)
+    alone = _around(lone, marks.user)
+    if with_system is None and alone is None:
+        raise lone if isinstance(lone, TemplateFault) else TemplateFault("it does not show the user's text just once")
+    if with_system is not None and alone is not None and with_system[:2] == (alone[0], "\n\n"):
+        with_system = None  # the system text leads the user's, as for formats without a system turn
+    before_system, before_user, before_answer = with_system or ("", *(alone or ("", "")))
+    parts = [before_system, before_user, before_answer, alone[0] if alone else None]
+    beginnings = {marks.bos, bos, *_BEGINNINGS} - {""}
+    writes_bos = any(part and part.startswith(tuple(beginnings)) for part in (parts[0], parts[1], parts[3]))
+    cleaned = [None if part is None else _without(part, marks.bos, beginnings) for part in parts]
+    after = _around(dialogue, marks.user, marks.answer, marks.next_user)
+    found = ChatFormat(
+        name,
+        cleaned[0] or "",
+        cleaned[1] or "",
+        cleaned[2] or "",
+        before_lone_user=cleaned[3],
+        takes_system=with_system is not None,
+        writes_bos=writes_bos,
+    )
+    known = _known(found)
+    if known is not None:
+        return known
+    stop, prefix = _stops(found, after, marks.bos, eos), _prefix(found, after)
+    return replace(found, stop=stop, answer_prefix=prefix)
+
+
+def _around(text: str | TemplateFault, *marks: str) -> tuple[str, ...] | None:
+    """What stands before, between and after the marks; None unless each is there once, in this order."""
+    if isinstance(text, TemplateFault) or any(text.count(mark) != 1 for mark in marks):
+        return None
+    parts = []
+    for mark in marks:
+        before, found, text = text.partition(mark)
+        if not found:
+            return None
+        parts.append(before)
+    return (*parts, text)
+
+
+def _without(text: str, mark: str, beginnings: set[str]) -> str:
+    """``text`` without the begin-of-text token, which whoever tokenises it adds."""
+    while found := next((beginning for beginning in beginnings if text.startswith(beginning)), None):
+        text = text.removeprefix(found)
+    return text.replace(mark, "")
+
+
+def _known(found: ChatFormat) -> ChatFormat | None:
+    for one in FORMATS.values():
+        if one is not PLAIN and _same(one, found):
+            same_alone = not one.takes_system or found.before_lone_user in (one.before_lone_user, None)
+            if same_alone and one.writes_bos == found.writes_bos:
+                return one
+            alone = one.before_lone_user if same_alone else found.before_lone_user
+            return replace(one, before_lone_user=alone, writes_bos=found.writes_bos)
+    return None
+
+
+def _same(one: ChatFormat, other: ChatFormat) -> bool:
+    if one.takes_system != other.takes_system:
+        return False
+    # A tokenizer of Llama's kind puts a space before a text anyway, which some templates write too.
+    ours, theirs = (
+        (each.before_system.lstrip(" "), each.before_user, each.before_answer)
+        if each.takes_system
+        else ("", each.before_user.lstrip(" "), each.before_answer)
+        for each in (one, other)
+    )
+    return ours == theirs
+
+
+def _prefix(found: ChatFormat, dialogue: tuple[str, ...] | None) -> str:
+    """The space that stands before an answer in the model's own dialogues."""
+    if dialogue is None:
+        return " " if found.before_answer.endswith("[/INST]") else ""
+    return " " if dialogue[1] == f"{found.before_answer} " else ""
+
+
+def _stops(found: ChatFormat, dialogue: tuple[str, ...] | None, bos_mark: str, eos: str) -> tuple[str, ...]:
+    """What ends an answer: the end-of-text token, and the markers between an answer and the next turn."""
+    border = (dialogue[2] if dialogue is not None else found.before_answer).replace(bos_mark, "")
+    lines = [(match.start(), match[0]) for match in MARKERS.finditer(border)]
+    named = [f"\n{text}" if regex.search(r"\n\Z", border[:at]) else text for at, text in lines if text not in _BEGINNINGS]
+    first, *rest = [*dict.fromkeys(named)] or [""]
+    stops = dict.fromkeys(stop for stop in (first, eos, *rest) if stop)
+    # "<|im_end|>\n" and the like: the marker ends the answer, whatever stands before it.
+    texts = [stop if stop.rstrip().endswith(":") else stop.strip() for stop in stops]
+    return tuple(dict.fromkeys(texts))[:MAX_STOPS] or SPEAKERS
