@@ -131,7 +131,9 @@ class Vocabulary:
         """How the begin- and end-of-text tokens are written, as chat templates want them; "" where there is none."""
         with self._open() as vocab:
             ids = [int(llama_cpp.llama_vocab_bos(vocab)), self.eos]
-        first, last = (self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else "" for token in ids)
+        first, last = (
+            self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else "" for token in ids
+        )
         return first, last
 
     def text(self, tokens: list[int]) -> str:

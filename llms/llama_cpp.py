@@ -308,12 +308,10 @@ _ANY_QUESTIONS = ("?", "What is this about?")
 
 
 def _format_of(runner: Runner, prompt_format: str | None) -> ChatFormat:
-    """How this model wants its prompts, with a begin-of-text token where it wants one that its vocabulary won't add."""
+    """How this model wants its prompts."""
     bos, eos = runner.vocabulary.bos_and_eos()
-    found = format_of_gguf(
-        runner.metadata, prompt_format=prompt_format, model=runner.path.name, bos=bos, eos=eos
-    )
-    return found.beginning_with(bos) if found.writes_bos and bos and not runner.vocabulary.begins() else found
+    found = format_of_gguf(runner.metadata, prompt_format=prompt_format, model=runner.path.name, bos=bos, eos=eos)
+    return found.begun_once(bos, added=bool(runner.vocabulary.begins()))
 
 
 def _all_at_once(

@@ -19,7 +19,7 @@ SPEAKERS = ("\nUser:", "\nHuman:", "\nQuestion:")
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """Turn markers around the system and the user text; no text of a format begins with the begin-of-text token.
+    """Turn markers around the system and the user text, without the begin-of-text token before them.
 
     ``before_lone_user`` opens a prompt without a system text (None: as ``before_user``). ``answer_prefix`` is what the
     model writes before its answer, ``stop`` how it begins to speak on, the surest first. ``takes_system`` is False for
@@ -67,12 +67,19 @@ class ChatFormat:
         """``segments`` with the untrusted ones as data, also where a marker stands in two of them."""
         return guard(segments, self._own_markers)
 
-    def beginning_with(self, bos: str) -> ChatFormat:
-        """This format with ``bos`` before everything, for a vocabulary that would not add it by itself."""
-        lone = None if self.before_lone_user is None else bos + self.before_lone_user
-        if not self.takes_system:
-            return replace(self, before_user=bos + self.before_user, before_lone_user=lone)
-        return replace(self, before_system=bos + self.before_system, before_lone_user=lone)
+    def begun_once(self, bos: str, *, added: bool) -> ChatFormat:
+        """This format for a vocabulary with the begin-of-text token ``bos``, which it adds by itself or not: so that a
+        prompt has that token once where it is wanted, and never twice."""
+        if not bos or not (added or self.writes_bos):
+            return self
+
+        def begun(text: str) -> str:
+            return text.removeprefix(bos) if added else bos + text
+
+        lone = None if self.before_lone_user is None else begun(self.before_lone_user)
+        if self.takes_system:
+            return replace(self, before_system=begun(self.before_system), before_lone_user=lone)
+        return replace(self, before_user=begun(self.before_user), before_lone_user=lone)
 
     @cached_property
     def markers(self) -> frozenset[str]:

@@ -108,7 +108,7 @@ def _config(source: Mapping[str, Any] | str | os.PathLike[str]) -> tuple[Mapping
         config = json.loads(_text(path))
         jinja = path.with_name("chat_template.jinja")
         beside = _text(jinja) if jinja.is_file() else ""
-    except (OSError, ValueError) as error:  # no JSON, and no UTF-8 either
+    except (OSError, ValueError, RecursionError) as error:  # no file, no JSON, no UTF-8, or nested too deeply
         raise ModelLoadError(f"{path} can't be read: {error}. Give prompt_format= instead") from error
     if not isinstance(config, dict):
         raise ModelLoadError(f"{path} holds {shortened(config)}, not an object. Give prompt_format= instead")

@@ -179,7 +179,7 @@ _MODELS: tuple[tuple[str, ChatFormat], ...] = (
     (r"mistral-small.*(?:2501|2503|2506)", MISTRAL_V7_TEKKEN),
     (r"mistral-7b-instruct-v0\.3|mixtral-8x22b-instruct|mistral-large.*2407|mistral-small.*2409", MISTRAL_V3),
     (r"mistral-7b-instruct|mixtral-8x7b-instruct", MISTRAL),
-    (r"(?:codegemma|gemma-?[123]?n?(?:\.1)?-).*\bit\b", GEMMA),
+    (r"gemma-?(?:1\.1|[23]n?)?-(?:e?\d+b|270m)-it\b", GEMMA),
     (r"^phi-?2\b", PHI2),
     (r"phi-?3(?:\.5)?-(?:mini|small|medium).*instruct", PHI3),
     (r"falcon-(?:7b|40b)-instruct", FALCON),

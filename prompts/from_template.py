@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import regex
-
 from fourcorners.prompts.chat_format import MARKERS, PLAIN, SPEAKERS, ChatFormat
 from fourcorners.prompts.families import FORMATS
 from fourcorners.prompts.template_sandbox import TemplateFault, render
@@ -62,7 +60,9 @@ def _read_off(texts: Sequence[str | TemplateFault], marks: _Marks, name: str, bo
         with_system = None  # the system text leads the user's, as for formats without a system turn
     before_system, before_user, before_answer = with_system or ("", *(alone or ("", "")))
     parts = [before_system, before_user, before_answer, alone[0] if alone else None]
-    beginnings = {marks.bos, bos, *_BEGINNINGS} - {""}
+    beginnings = {marks.bos, *_BEGINNINGS}
+    if bos and sum(part.count(bos) for part in parts[:3] if part) == 1:
+        beginnings.add(bos)  # else it opens turns too, as <|im_start|> does for SmolLM2
     writes_bos = any(part and part.startswith(tuple(beginnings)) for part in (parts[0], parts[1], parts[3]))
     cleaned = [None if part is None else _without(part, marks.bos, beginnings) for part in parts]
     after = _around(dialogue, marks.user, marks.answer, marks.next_user)
@@ -75,11 +75,13 @@ def _read_off(texts: Sequence[str | TemplateFault], marks: _Marks, name: str, bo
         takes_system=with_system is not None,
         writes_bos=writes_bos,
     )
+    border = (after[2] if after is not None else found.before_answer).replace(marks.bos, "")
+    ends = _ends(border)
     known = _known(found)
-    if known is not None:
+    if known is not None and (after is None or not ends or ends[0].strip() in known.markers):
         return known
-    stop, prefix = _stops(found, after, marks.bos, eos), _prefix(found, after)
-    return replace(found, stop=stop, answer_prefix=prefix)
+    stops = dict.fromkeys(stop for stop in (*ends[:1], eos, *ends[1:]) if stop)
+    return replace(found, stop=tuple(stops)[:MAX_STOPS] or SPEAKERS, answer_prefix=_prefix(found, after))
 
 
 def _around(text: str | TemplateFault, *marks: str) -> tuple[str, ...] | None:
@@ -133,13 +135,11 @@ def _prefix(found: ChatFormat, dialogue: tuple[str, ...] | None) -> str:
     return " " if dialogue[1] == f"{found.before_answer} " else ""
 
 
-def _stops(found: ChatFormat, dialogue: tuple[str, ...] | None, bos_mark: str, eos: str) -> tuple[str, ...]:
-    """What ends an answer: the end-of-text token, and the markers between an answer and the next turn."""
-    border = (dialogue[2] if dialogue is not None else found.before_answer).replace(bos_mark, "")
-    lines = [(match.start(), match[0]) for match in MARKERS.finditer(border)]
-    named = [f"\n{text}" if regex.search(r"\n\Z", border[:at]) else text for at, text in lines if text not in _BEGINNINGS]
-    first, *rest = [*dict.fromkeys(named)] or [""]
-    stops = dict.fromkeys(stop for stop in (first, eos, *rest) if stop)
-    # "<|im_end|>\n" and the like: the marker ends the answer, whatever stands before it.
-    texts = [stop if stop.rstrip().endswith(":") else stop.strip() for stop in stops]
-    return tuple(dict.fromkeys(texts))[:MAX_STOPS] or SPEAKERS
+def _ends(border: str) -> list[str]:
+    """The markers between an answer and the next turn; a role with a colon counts where it begins a line."""
+    ends = []
+    for match in MARKERS.finditer(border):
+        text = match[0].strip()
+        if text not in _BEGINNINGS:
+            ends.append(f"\n{text}" if text.endswith(":") and border[: match.start()].endswith("\n") else text)
+    return list(dict.fromkeys(ends))

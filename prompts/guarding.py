@@ -7,7 +7,7 @@ prompt, so that ``<|im_end|>`` in a document would end the turn. Quotes are alwa
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -16,16 +16,8 @@ import regex
 from fourcorners.grounding.lookalike import plain_shape
 from fourcorners.prompts.contract import Segment
 
-_NAMES = (
-    "s bos eos eot eod eop eoh eoa sop pad unk mask sep cls think tool_call tool_response tools human bot ai system "
-    "user assistant start_of_turn end_of_turn start_of_image end_of_image image_soft_token start_of_audio end_of_audio "
-    "beginning_of_sentence end_of_sentence end_of_utterance end_of_text endoftext file_sep repo_name reponame gh_stars "
-    "filename jupyter_start jupyter_text jupyter_code jupyter_output empty_output 用户"
-).split()
-_BRACKETED = (
-    "inst system_prompt available_tools tool_calls tool_results tool_content args call_id prefix middle suffix img "
-    "img_break img_end audio begin_audio transcribe think ref model_settings gmask smask mask cls sep pad unk bos eos"
-).split()
+_NAMES = ["s", "bos", "eos", "eot", "eod", "eop", "eoh", "eoa", "sop", "pad", "unk", "mask", "sep", "cls", "think", "tool_call", "tool_response", "tools", "human", "bot", "ai", "system", "user", "assistant", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image", "image_soft_token", "start_of_audio", "end_of_audio", "beginning_of_sentence", "end_of_sentence", "end_of_utterance", "end_of_text", "endoftext", "file_sep", "repo_name", "reponame", "gh_stars", "filename", "jupyter_start", "jupyter_text", "jupyter_code", "jupyter_output", "empty_output", "用户"]
+_BRACKETED = ["inst", "system_prompt", "available_tools", "tool_calls", "tool_results", "tool_content", "args", "call_id", "prefix", "middle", "suffix", "img", "img_break", "img_end", "audio", "begin_audio", "transcribe", "think", "ref", "model_settings", "gmask", "smask", "mask", "cls", "sep", "pad", "unk", "bos", "eos"]
 _COMMON = "|".join(
     (
         r"<\|[^<>|\s]{1,64}\|>",  # ChatML, Llama 3, Phi, Command R, Granite, gpt-oss …; DeepSeek's ｜ looks the same
@@ -40,7 +32,9 @@ _COMMON = "|".join(
     )
 )
 """Special tokens of the common families, in plain shape (see ``plain_shape``)."""
-_BRACKETS = str.maketrans({**dict.fromkeys("‹⟨〈❮❬ᐸ˂", "<"), **dict.fromkeys("›⟩〉❯❭ᐳ˃", ">"), **dict.fromkeys("∣ǀ│┃￨¦", "|")})
+_BRACKETS = str.maketrans(
+    {**dict.fromkeys("‹⟨〈❮❬ᐸ˂", "<"), **dict.fromkeys("›⟩〉❯❭ᐳ˃", ">"), **dict.fromkeys("∣ǀ│┃￨¦", "|")}
+)
 _UNSEEN = regex.compile(r"[\p{M}\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Default_Ignorable_Code_Point}]")
 _PASSES = 8
 """One breaks up everything but what overlaps; the second finds nothing more in all that was tried."""
@@ -107,7 +101,9 @@ def _places(text: str, pattern: regex.Pattern[str]) -> Iterator[tuple[int, int]]
     for match in pattern.finditer(shape, overlapped=True):
         first, last = match.start(), match.end() - 1
         if match[0][-2:-1].isspace():
-            last -= len(match[0]) - len(match[0][:-1].rstrip())  # a space more before its last character changes nothing
+            last -= len(match[0]) - len(
+                match[0][:-1].rstrip()
+            )  # a space more before its last character changes nothing
         if ends is not None:
             first, last = bisect_right(ends, first), bisect_right(ends, last)
         yield first, last

@@ -7,8 +7,8 @@ import pytest
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.grounding.evidence import Evidence, documents_from
 from fourcorners.llms.run import prompt_tokens
-from fourcorners.prompts.families import CHATML
 from fourcorners.prompts.contract import load_contract
+from fourcorners.prompts.families import CHATML
 from fourcorners.prompts.grounded import segments_of
 from training.rows import Task, prompt_segments
 
