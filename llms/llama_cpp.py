@@ -45,9 +45,9 @@ class LlamaCpp(BaseLLM):
     Settings are those of ``GenerationSettings``; they can be given here, through ``bind`` or per call. Fixed at
     loading: ``n_context_tokens``, the window of one request; ``n_cache_tokens``, what all that run have together (0:
     four windows, within a GiB); ``n_threads``; ``max_running`` requests at once, ``max_waiting`` in the queue, beyond
-    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``prompt_format``, the name
-    of the format to use instead of the one that the model file tells. Make it with ``init_llm``. ``close()`` frees the
-    model; it is also freed with the object.
+    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``prompt_format``, the
+    name of the format to use instead of the one that the model file tells. Make it with ``init_llm``. ``close()`` frees
+    the model; it is also freed with the object.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

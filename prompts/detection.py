@@ -69,7 +69,7 @@ def format_of_tokenizer_config(
 
 
 def format_of_model_id(model_id: str, *, prompt_format: str | None = None) -> ChatFormat:
-    """The format for ``ORG/MODEL``, such as the ``model_id`` in TGI's ``/info``; PLAIN with a warning where unknown."""
+    """The format for ``ORG/MODEL``, as TGI's ``/info`` has it in ``model_id``; PLAIN with a warning where unknown."""
     if prompt_format is not None:
         return format_named(prompt_format)
     return format_of_id(model_id) or _plain(model_id, "its id is none that is known")
@@ -77,7 +77,7 @@ def format_of_model_id(model_id: str, *, prompt_format: str | None = None) -> Ch
 
 def _plain(model: str, why: str) -> ChatFormat:
     _warn(
-        "%s gets plain prompts without turn markers: %s. If it has a format of its own, give prompt_format= (one of %s)",
+        "%s gets plain prompts without turn markers: %s. If it has a format, give prompt_format= (one of %s)",
         model,
         why,
         ", ".join(FORMATS),

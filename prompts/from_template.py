@@ -46,12 +46,13 @@ def format_from_template(template: str, *, name: str = "template", bos: str = ""
     user = {"role": "user", "content": marks.user}
     system = {"role": "system", "content": marks.system}
     more = ({"role": "assistant", "content": marks.answer}, {"role": "user", "content": marks.next_user})
-    texts = render(template, [[system, user], [user], [user, *more]], bos=marks.bos, eos=eos)
+    conversations = [[system, user], [user], [user, *more], [user]]
+    texts = render(template, conversations, opened=[True, True, True, False], bos=marks.bos, eos=eos)
     return _read_off(texts, marks, name, bos, eos)
 
 
 def _read_off(texts: Sequence[str | TemplateFault], marks: _Marks, name: str, bos: str, eos: str) -> ChatFormat:
-    whole, lone, dialogue = texts
+    whole, lone, dialogue, unopened = texts
     with_system = _around(whole, marks.system, marks.user)
     alone = _around(lone, marks.user)
     if with_system is None and alone is None:
@@ -59,21 +60,20 @@ def _read_off(texts: Sequence[str | TemplateFault], marks: _Marks, name: str, bo
     if with_system is not None and alone is not None and with_system[:2] == (alone[0], "\n\n"):
         with_system = None  # the system text leads the user's, as for formats without a system turn
     before_system, before_user, before_answer = with_system or ("", *(alone or ("", "")))
-    parts = [before_system, before_user, before_answer, alone[0] if alone else None]
-    beginnings = {marks.bos, *_BEGINNINGS}
-    if bos and sum(part.count(bos) for part in parts[:3] if part) == 1:
-        beginnings.add(bos)  # else it opens turns too, as <|im_start|> does for SmolLM2
-    writes_bos = any(part and part.startswith(tuple(beginnings)) for part in (parts[0], parts[1], parts[3]))
-    cleaned = [None if part is None else _without(part, marks.bos, beginnings) for part in parts]
     after = _around(dialogue, marks.user, marks.answer, marks.next_user)
+    if after is not None and unopened == lone and after[1].startswith(before_answer):
+        before_answer = after[1].removesuffix(" ")  # it opens no answer by itself, only where there is one
+    first = before_user if with_system is None else before_system
+    lone_first = alone[0] if alone else None
+    begun = _Beginning.of([before_system, before_user, before_answer], marks.bos, bos)
     found = ChatFormat(
         name,
-        cleaned[0] or "",
-        cleaned[1] or "",
-        cleaned[2] or "",
-        before_lone_user=cleaned[3],
+        begun.without(before_system) if with_system else "",
+        begun.inside(before_user) if with_system else begun.without(before_user),
+        begun.inside(before_answer),
+        before_lone_user=None if lone_first is None else begun.without(lone_first),
         takes_system=with_system is not None,
-        writes_bos=writes_bos,
+        writes_bos=begun.opens(first) or begun.opens(lone_first or ""),
     )
     border = (after[2] if after is not None else found.before_answer).replace(marks.bos, "")
     ends = _ends(border)
@@ -97,11 +97,31 @@ def _around(text: str | TemplateFault, *marks: str) -> tuple[str, ...] | None:
     return (*parts, text)
 
 
-def _without(text: str, mark: str, beginnings: set[str]) -> str:
-    """``text`` without the begin-of-text token, which whoever tokenises it adds."""
-    while found := next((beginning for beginning in beginnings if text.startswith(beginning)), None):
-        text = text.removeprefix(found)
-    return text.replace(mark, "")
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """The begin-of-text token: at the beginning it is left to whoever tokenises the prompt, inside it is a marker."""
+
+    mark: str
+    bos: str
+    spellings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[str], mark: str, bos: str) -> _Beginning:
+        """What counts as the token in these parts of a prompt."""
+        # Where it stands more than once it opens turns too, as <|im_start|> does for SmolLM2.
+        alone = bool(bos) and sum(part.count(bos) for part in parts) == 1
+        return cls(mark, bos, (mark, *_BEGINNINGS, *([bos] if alone else [])))
+
+    def opens(self, text: str) -> bool:
+        return text.startswith(self.spellings)
+
+    def without(self, text: str) -> str:
+        while self.opens(text):
+            text = text.removeprefix(next(one for one in self.spellings if text.startswith(one)))
+        return self.inside(text)
+
+    def inside(self, text: str) -> str:
+        return text.replace(self.mark, self.bos)
 
 
 def _known(found: ChatFormat) -> ChatFormat | None:

@@ -16,17 +16,27 @@ import regex
 from fourcorners.grounding.lookalike import plain_shape
 from fourcorners.prompts.contract import Segment
 
-_NAMES = ["s", "bos", "eos", "eot", "eod", "eop", "eoh", "eoa", "sop", "pad", "unk", "mask", "sep", "cls", "think", "tool_call", "tool_response", "tools", "human", "bot", "ai", "system", "user", "assistant", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image", "image_soft_token", "start_of_audio", "end_of_audio", "beginning_of_sentence", "end_of_sentence", "end_of_utterance", "end_of_text", "endoftext", "file_sep", "repo_name", "reponame", "gh_stars", "filename", "jupyter_start", "jupyter_text", "jupyter_code", "jupyter_output", "empty_output", "用户"]
-_BRACKETED = ["inst", "system_prompt", "available_tools", "tool_calls", "tool_results", "tool_content", "args", "call_id", "prefix", "middle", "suffix", "img", "img_break", "img_end", "audio", "begin_audio", "transcribe", "think", "ref", "model_settings", "gmask", "smask", "mask", "cls", "sep", "pad", "unk", "bos", "eos"]
+_NAMES = (
+    "s|bos|eos|eot|eod|eop|eoh|eoa|sop|pad|unk|mask|sep|cls|think|tool_call|tool_response|tools|human|bot|ai"
+    "|system|user|assistant|start_of_turn|end_of_turn|start_of_image|end_of_image|image_soft_token"
+    "|start_of_audio|end_of_audio|beginning_of_sentence|end_of_sentence|end_of_utterance|end_of_text|endoftext"
+    "|file_sep|repo_name|reponame|gh_stars|filename|empty_output|code_to_intermediate|intermediate_to_code|pr"
+    "|name|email|key|password|用户"
+)
+_BRACKETED = (
+    "inst|system_prompt|available_tools|tool_calls|tool_results|tool_content|args|call_id|prefix|middle|suffix"
+    "|img|img_break|img_end|audio|begin_audio|transcribe|think|ref|model_settings|gmask|smask|mask|cls|sep|unk"
+    "|bos|eos"
+)
 _COMMON = "|".join(
     (
         r"<\|[^<>|\s]{1,64}\|>",  # ChatML, Llama 3, Phi, Command R, Granite, gpt-oss …; DeepSeek's ｜ looks the same
         r"<\|[a-z_]{1,32}>|<[a-z_]{1,32}\|>",  # Gemma 4
-        r"<\|\|?>|<\|[a-z_]+\|[a-z_]+\|>",
-        rf"</?(?:{'|'.join(_NAMES)})>",
-        r"<(?:fim|issue|commit|reserved|unused|extra_id|extra|special|vision|pad|mask)_?[a-z0-9_]{0,24}>",
+        rf"</?(?:{_NAMES})(?:_token)?>",
+        r"<(?:fim|issue|commit|jupyter|reserved|unused|extra_id|extra|special|vision|pad|mask)_?[a-z0-9_]{0,24}>",
+        r"<pr_[a-z_]{1,32}>|>>[a-z]{3,20}<<",  # StarCoder, Falcon
         r"<</?sys>>",
-        rf"\[/?(?:{'|'.join(_BRACKETED)}|control_\d+)\]",
+        rf"\[/?(?:{_BRACKETED}|control_\d+|pad\d*)\]",
         r"\[\|[^\[\]|\s]{1,32}\|\]",  # EXAONE
         r"\]~b\]|\]~!b\[|\[e~\[",  # MiniMax
     )

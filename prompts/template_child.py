@@ -85,12 +85,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         return {"broken": said(error)}
     texts: list[str | None] = []
     errors: list[str] = []
-    for messages in job["conversations"]:
+    for messages, opened in zip(job["conversations"], job["opened"], strict=True):
         text, problem = None, ""
         try:
             text = template.render(
                 messages=messages,
-                add_generation_prompt=messages[-1]["role"] == "user",
+                add_generation_prompt=opened,
                 bos_token=job["bos"],
                 eos_token=job["eos"],
             )

@@ -34,10 +34,16 @@ class TemplateFault(Exception):
 
 
 def render(
-    template: str, conversations: Sequence[Conversation], *, bos: str = "", eos: str = ""
+    template: str,
+    conversations: Sequence[Conversation],
+    *,
+    opened: Sequence[bool] | None = None,
+    bos: str = "",
+    eos: str = "",
 ) -> list[str | TemplateFault]:
     """What ``template`` makes of each conversation, or why it would not: many refuse a system message.
 
+    ``opened`` says for each whether it is to end where the answer begins (``add_generation_prompt``; None: all).
     Takes 0.1 to 0.3 s, most of it to start the process. Raises TemplateFault where the template can't be used at all: a
     syntax error, too long, too slow, too large, or no process can be started.
     """
@@ -47,6 +53,7 @@ def render(
         "path": _path(),
         "template": template,
         "conversations": [list(map(dict, one)) for one in conversations],
+        "opened": [True] * len(conversations) if opened is None else list(opened),
         "bos": bos,
         "eos": eos,
         "cpu_seconds": CPU_SECONDS,

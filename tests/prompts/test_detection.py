@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -148,10 +149,8 @@ def test_a_broken_or_hostile_template_is_an_error_with_its_remedy(name: str) -> 
 @settings(max_examples=10)
 @given(texts)
 def test_any_template_gives_a_format_or_a_fault(template: str) -> None:
-    try:
+    with suppress(TemplateFault):
         assert isinstance(format_from_template(template), ChatFormat)
-    except TemplateFault as fault:
-        assert str(fault)
 
 
 def test_a_tokenizer_config_in_all_its_shapes(tmp_path: Path) -> None:
@@ -204,23 +203,37 @@ def test_a_template_of_another_type_is_none(wrong: object) -> None:
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "plain"])
 def test_a_format_written_as_a_template_is_found_again(name: str) -> None:
     chat_format = FORMATS[name]
-    quoted = {mark: json.dumps(mark) for mark in (chat_format.before_user, chat_format.before_answer)}
+    before_user, before_answer = json.dumps(chat_format.before_user), json.dumps(chat_format.before_answer)
+    user = "(messages | selectattr('role', 'equalto', 'user') | first).content"
     if chat_format.takes_system:
-        before = json.dumps(chat_format.before_system), json.dumps(chat_format.before_lone_user)
-        lead = "{{ %s + messages[0].content + %s if messages[0].role == 'system' else %s }}" % (
-            before[0],
-            quoted[chat_format.before_user],
-            before[1],
-        )
+        before_system, lone = json.dumps(chat_format.before_system), json.dumps(chat_format.before_lone_user)
+        lead = f"{before_system} + messages[0].content + {before_user} if messages[0].role == 'system' else {lone}"
     else:
-        lead = (
-            "{%% if messages[0].role == 'system' %%}{{ raise_exception('none') }}{%% endif %%}{{ %s }}"
-            % (quoted[chat_format.before_user])
-        )
-    last = "{{ (messages | selectattr('role', 'equalto', 'user') | first).content }}{{ %s }}"
-    found = format_from_template("{{ bos_token }}" + lead + last % quoted[chat_format.before_answer], bos="<s>")
-    assert found.name == name
-    assert (written(found), written(found, system=False)) == (
-        written(chat_format),
-        written(chat_format, system=False),
+        lead = f"raise_exception('none') if messages[0].role == 'system' else {before_user}"
+    found = format_from_template(
+        f"{{{{ bos_token }}}}{{{{ {lead} }}}}{{{{ {user} }}}}{{{{ {before_answer} }}}}", bos="<s>"
     )
+    assert found.name == name
+    assert written(found) == written(chat_format)
+    assert written(found, system=False) == written(chat_format, system=False)
+
+
+def test_a_template_that_does_not_open_the_answer_is_opened_as_in_its_dialogues() -> None:
+    chatml = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    assert format_from_template(chatml) is CHATML
+    vicuna = "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}"
+    assert written(format_from_template(vicuna)) == "system: SYSTEM user: USER assistant:"
+    assert format_from_template(vicuna).answer_prefix == " "
+
+
+def test_a_begin_of_text_token_that_opens_every_turn_stays_where_it_is_inside() -> None:
+    # mlabonne/AlphaMonarch-7B, from llama.cpp's tests
+    monarch = (
+        r"{% for message in messages %}{{bos_token + message['role'] + '\n' + message['content'] + eos_token + '\n'}}"
+        r"{% endfor %}{% if add_generation_prompt %}{{ bos_token + 'assistant\n' }}{% endif %}"
+    )
+    found = format_from_template(monarch, bos="<s>", eos="</s>")
+    assert written(found) == "system\nSYSTEM</s>\n<s>user\nUSER</s>\n<s>assistant\n"
+    assert written(found, system=False) == "user\nUSER</s>\n<s>assistant\n"
+    assert found.writes_bos
+    assert found.stop == ("</s>",)

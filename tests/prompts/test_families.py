@@ -110,7 +110,7 @@ def test_every_name_and_alias_can_be_given() -> None:
 
 @pytest.mark.parametrize("name", ["lama-3", "", "x" * 500, None, 3])
 def test_an_unknown_name_is_an_error_that_lists_them(name: object) -> None:
-    with pytest.raises(SettingsError, match="prompt_format=.*llama-3") as caught:
+    with pytest.raises(SettingsError, match=r"prompt_format=.*llama-3") as caught:
         format_named(name)  # type: ignore[arg-type]
     assert len(str(caught.value)) < 500
 
