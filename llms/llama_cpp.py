@@ -87,11 +87,6 @@ class LlamaCpp(BaseLLM):
         runner = llm._engine.runner
         _ = runner.vocabulary.pieces  # now rather than in the first answer: 0.2 s for 50,000 tokens
         llm._profile = profile_of(runner.metadata)
-        try:
-            llm._format = _format_of(runner, llm.prompt_format)
-        except FourCornersError:
-            llm._engine.close()
-            raise
         weakref.finalize(llm, Engine.close, llm._engine).atexit = False  # the engine sees to that itself
         return llm
 
@@ -105,6 +100,11 @@ class LlamaCpp(BaseLLM):
             n_threads=self.n_threads,
             max_running=self.max_running,
         )
+        try:
+            self._format = _format_of(runner, self.prompt_format)
+        except FourCornersError:
+            runner.close()
+            raise
         limits = Limits(max_running=self.max_running, max_waiting=self.max_waiting)
         return Engine(runner, limits, parked_mib=self.parked_mib)
 
