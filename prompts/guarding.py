@@ -62,8 +62,8 @@ def guard(segments: Sequence[Segment], pattern: regex.Pattern[str] | None) -> li
     """``segments`` with a space in every match that is not trusted throughout.
 
     The segments are looked at as one text: a marker whose halves stand in two of them is found. So are other forms of a
-    marker: capitals, wide or Cyrillic letters, what is invisible in between. Trusted text stays as it is. About
-    10 MB/s for ASCII, 1 MB/s for other text.
+    marker: capitals, wide or Cyrillic letters, what is invisible in between. Trusted text stays as it is. Takes about
+    5 ms for a million characters of ASCII, 50 ms for a million of Chinese.
     """
     if pattern is None:
         return list(segments)
