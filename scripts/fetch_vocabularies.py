@@ -32,7 +32,7 @@ def main() -> None:
         count = _extract(_download(Path(scratch)), folder)
     if not count:
         sys.exit(
-            f"the source of {PACKAGE} carries no vocabularies and templates any more: {MEMBER.pattern} matches none of its files"
+            f"the source of {PACKAGE} has no vocabularies and templates: {MEMBER.pattern} matches none of its files"
         )
     print(f"{count} vocabularies and templates in {folder}")
 
