@@ -127,6 +127,15 @@ class Vocabulary:
             bos = int(llama_cpp.llama_vocab_bos(vocab)) if llama_cpp.llama_vocab_get_add_bos(vocab) else -1
         return [bos] if bos >= 0 else []
 
+    def bos_and_eos(self) -> tuple[str, str]:
+        """How the begin- and end-of-text tokens are written, as chat templates want them; "" where there is none."""
+        with self._open() as vocab:
+            ids = [int(llama_cpp.llama_vocab_bos(vocab)), self.eos]
+        first, last = (
+            self._piece(token, special=True).decode("utf-8", "replace") if token >= 0 else "" for token in ids
+        )
+        return first, last
+
     def text(self, tokens: list[int]) -> str:
         """The text of ``tokens``; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(self.pieces[token] for token in tokens).decode("utf-8", "replace")

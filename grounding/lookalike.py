@@ -1,4 +1,4 @@
-"""Texts that a reader would take for the refusal, though they stand in a document."""
+"""Texts that a reader would take for something else: for the refusal, though they stand in a document."""
 
 from __future__ import annotations
 
@@ -44,7 +44,11 @@ def _end_of(text: str, phrase: str) -> int | None:
     return None
 
 
+def plain_shape(char: str) -> str:
+    """What ``char`` looks like in plain small letters and signs: "Ａ" is "a", "ﬁ" is "fi", an accent stands apart."""
+    return unicodedata.normalize("NFKD", char).casefold().translate(_TWINS)
+
+
 @lru_cache(maxsize=4096)
 def _shape(char: str) -> str:
-    plain = unicodedata.normalize("NFKD", char).casefold().translate(_TWINS)
-    return "".join(c for c in plain if c.isalnum())
+    return "".join(c for c in plain_shape(char) if c.isalnum())

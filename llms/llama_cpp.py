@@ -31,7 +31,8 @@ from fourcorners.llms.profile import Profile
 from fourcorners.llms.run import Run, free_generation, plan_prompt, plan_run
 from fourcorners.llms.settings import LOADING_SETTINGS, GenerationSettings, generation_settings, settings_error
 from fourcorners.llms.thresholds import fingerprint_of, given_thresholds, profile_for, scoring_of
-from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
+from fourcorners.prompts.chat_format import ChatFormat
+from fourcorners.prompts.detection import format_of_gguf
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText, grounded_prompt
 
 MAX_RUNNING = 128
@@ -46,9 +47,9 @@ class LlamaCpp(BaseLLM):
     Settings are those of ``GenerationSettings``; they can be given here, through ``bind`` or per call. Fixed at
     loading: ``n_context_tokens``, the window of one request; ``n_cache_tokens``, what all that run have together (0:
     four windows, within a GiB); ``n_threads``; ``max_running`` requests at once, ``max_waiting`` in the queue, beyond
-    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``thresholds``, a file
-    of ``fourcorners calibrate``. Make it with ``init_llm``. ``close()`` frees the model; it is also freed with the
-    object.
+    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``prompt_format``, the
+    name of the format to use instead of the one that the model file tells; ``thresholds``, a file of ``fourcorners
+    calibrate``. Make it with ``init_llm``. ``close()`` frees the model; it is also freed with the object.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -60,6 +61,7 @@ class LlamaCpp(BaseLLM):
     max_running: int = 16
     max_waiting: int = 256
     parked_mib: int = DEFAULT_PARKED_MIB
+    prompt_format: str | None = None
     settings: GenerationSettings = GenerationSettings()
     cache: Any = False
     """LangChain's LLM cache knows only the prompt's text, not its evidence: it stays off."""
@@ -72,9 +74,9 @@ class LlamaCpp(BaseLLM):
 
     @classmethod
     def load(cls, model_path: str | os.PathLike[str], /, **settings: Any) -> LlamaCpp:
-        """Load a GGUF. Raises SettingsError for unknown settings, ModelLoadError for a bad file."""
+        """Load a GGUF. Raises SettingsError for unknown settings, ModelLoadError for a bad file or chat template."""
         own = {name: settings.pop(name) for name in LOADING_SETTINGS if name in settings}
-        common = {name: settings.pop(name) for name in ("callbacks", "tags", "metadata", "verbose") if name in settings}
+        common = {name: settings.pop(name) for name in _COMMON_SETTINGS if name in settings}
         for name in own:
             if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < 0:
                 raise SettingsError(f"setting {name}={own[name]!r} must be a whole number, 0 or more")
@@ -92,7 +94,6 @@ class LlamaCpp(BaseLLM):
         except FourCornersError:
             llm._engine.close()
             raise
-        llm._format = chat_format_of(runner.metadata)
         weakref.finalize(llm, Engine.close, llm._engine).atexit = False  # the engine sees to that itself
         return llm
 
@@ -106,6 +107,11 @@ class LlamaCpp(BaseLLM):
             n_threads=self.n_threads,
             max_running=self.max_running,
         )
+        try:
+            self._format = _format_of(runner, self.prompt_format)
+        except FourCornersError:
+            runner.close()
+            raise
         limits = Limits(max_running=self.max_running, max_waiting=self.max_waiting)
         return Engine(runner, limits, parked_mib=self.parked_mib)
 
@@ -313,7 +319,15 @@ class LlamaCpp(BaseLLM):
         return min(max(self.max_running, MAX_WAITING), self.max_running + self.max_waiting)
 
 
+_COMMON_SETTINGS = ("callbacks", "tags", "metadata", "verbose", "prompt_format")
 _ANY_QUESTIONS = ("?", "What is this about?")
+
+
+def _format_of(runner: Runner, prompt_format: str | None) -> ChatFormat:
+    """How this model wants its prompts."""
+    bos, eos = runner.vocabulary.bos_and_eos()
+    found = format_of_gguf(runner.metadata, prompt_format=prompt_format, model=runner.path.name, bos=bos, eos=eos)
+    return found.begun_once(bos, added=bool(runner.vocabulary.begins()))
 
 
 def _all_at_once(

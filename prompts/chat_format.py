@@ -1,113 +1,100 @@
-"""How a model family wants its turns marked, found from the GGUF's own metadata."""
+"""How a model family wants its turns marked. The families are in ``families``, the choice in ``detection``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import regex
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fourcorners.prompts.contract import Segment
+from fourcorners.prompts.guarding import guard, marker_pattern
 
-_SYSTEM_MARK, _USER_MARK = "\x01system\x01", "\x01user\x01"
-_MARKERS = regex.compile(r"<<[^<>\n]+>>|<[^<>\n]+>|\[[^\[\]\n]+\]|##+ ?[^\n#]+|[\p{L}]+:(?=\s*\Z)")
+MARKERS = regex.compile(r"<<[^<>\n]+>>|<[^<>\n]+>|\[[^\[\]\n]+\]|##+ ?[^\n#]+|[\p{L}]+:(?=\s*\Z)")
 """What in the text around a turn a model may take for its border: <…>, […], ### … and a role with its colon."""
 SPEAKERS = ("\nUser:", "\nHuman:", "\nQuestion:")
 """How a model without turn tokens begins to speak for somebody else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChatFormat:
-    """Turn markers around the system and the user text. ``answer_prefix`` is what the model writes before its answer.
+    """Turn markers around the system and the user text, without the begin-of-text token before them.
 
-    ``takes_system`` is False for formats without a system turn: then the system text leads the user's.
+    ``before_lone_user`` opens a prompt without a system text (None: as ``before_user``). ``answer_prefix`` is what the
+    model writes before its answer, ``stop`` how it begins to speak on, the surest first. ``takes_system`` is False for
+    formats without a system turn: then the system text leads the user's. ``writes_bos`` says that the model's own
+    template begins with its begin-of-text token, ``specials`` are further tokens of its vocabulary that are no text.
     """
 
     name: str
     before_system: str
     before_user: str
     before_answer: str
+    before_lone_user: str | None = None
     answer_prefix: str = ""
     stop: tuple[str, ...] = ()
     takes_system: bool = True
+    writes_bos: bool = False
+    specials: tuple[str, ...] = ()
 
     def wrap(self, system: Sequence[Segment], user: Sequence[Segment]) -> list[Segment]:
         """The whole prompt: trusted markers around the given segments."""
         if not self.takes_system:
             gap = [Segment("\n\n", trusted=True)] if system else []
             return [_marker(self.before_user), *system, *gap, *user, _marker(self.before_answer)]
+        if not system and self.before_lone_user is not None:
+            return [_marker(self.before_lone_user), *user, _marker(self.before_answer)]
         markers = (_marker(self.before_system), _marker(self.before_user), _marker(self.before_answer))
         return [markers[0], *system, markers[1], *user, markers[2]]
+
+    def prompt_text(self, system: Sequence[Segment], user: Sequence[Segment]) -> str:
+        """The whole prompt as one text, for a server that tokenises it itself and adds the begin-of-text token.
+
+        In what is not trusted, markers of this format and special tokens of the common families are broken up.
+        """
+        own, common = self._own_markers, marker_pattern(frozenset(), common=True)
+        return "".join(segment.text for segment in guard(guard(self.wrap(system, user), own), common))
 
     def as_data(self, text: str) -> str:
         """``text`` as the model is shown it: a space in everything that reads like a marker of this format.
 
         Not every marker is a control token: to the vocabulary of Llama 2 ``[/INST]`` is text like any other.
         """
-        pattern = _marker_pattern(self.before_system, self.before_user, self.before_answer)
-        return pattern.sub(lambda match: f"{match[0][:-1]} {match[0][-1]}", text) if pattern else text
+        return self.guarded([Segment(text, trusted=False)])[0].text
 
     def guarded(self, segments: Sequence[Segment]) -> list[Segment]:
-        """``segments`` with the untrusted ones as data."""
-        return [s if s.trusted else Segment(self.as_data(s.text), trusted=False) for s in segments]
+        """``segments`` with the untrusted ones as data, also where a marker stands in two of them."""
+        return guard(segments, self._own_markers)
+
+    def begun_once(self, bos: str, *, added: bool) -> ChatFormat:
+        """This format for a vocabulary with the begin-of-text token ``bos``, which it adds by itself or not: so that a
+        prompt has that token once where it is wanted, and never twice."""
+        if not bos or not (added or self.writes_bos):
+            return self
+
+        def begun(text: str) -> str:
+            return text.removeprefix(bos) if added else bos + text
+
+        lone = None if self.before_lone_user is None else begun(self.before_lone_user)
+        if self.takes_system:
+            return replace(self, before_system=begun(self.before_system), before_lone_user=lone)
+        return replace(self, before_user=begun(self.before_user), before_lone_user=lone)
+
+    @cached_property
+    def markers(self) -> frozenset[str]:
+        """Every text that this format gives a meaning to."""
+        around = (self.before_system, self.before_user, self.before_lone_user or "", self.before_answer)
+        found = {match[0].strip() for text in around for match in MARKERS.finditer(text)}
+        return frozenset({*found, *(stop.strip() for stop in self.stop), *self.specials} - {""})
+
+    @cached_property
+    def _own_markers(self) -> regex.Pattern[str] | None:
+        return marker_pattern(self.markers)
 
 
-CHATML = ChatFormat(
-    "chatml",
-    "<|im_start|>system\n",
-    "<|im_end|>\n<|im_start|>user\n",
-    "<|im_end|>\n<|im_start|>assistant\n",
-    stop=("<|im_end|>",),
-)
-LLAMA2 = ChatFormat("llama-2", "[INST] <<SYS>>\n", "\n<</SYS>>\n\n", " [/INST]", answer_prefix=" ")
-MISTRAL = ChatFormat("mistral", "", "[INST] ", " [/INST]", answer_prefix=" ", takes_system=False)
-PLAIN = ChatFormat("plain", "", "\n\n", "\n\nAnswer:", answer_prefix=" ")
-
-
-def chat_format_of(metadata: Mapping[str, str]) -> ChatFormat:
-    """The format for a GGUF with this ``metadata`` (``tokenizer.chat_template``); PLAIN where it names none."""
-    template = metadata.get("tokenizer.chat_template", "")
-    if not template.strip():
-        return PLAIN
-    if "<|im_start|>" in template:
-        return CHATML
-    if "<<SYS>>" in template:
-        return LLAMA2
-    return _from_template(template, metadata) or (MISTRAL if "[INST]" in template else PLAIN)
-
-
-def _from_template(template: str, metadata: Mapping[str, str]) -> ChatFormat | None:
-    """Any other template: render it around marks and read off what stands between them."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    for takes_system in (True, False):
-        messages = [{"role": "system", "content": _SYSTEM_MARK}] if takes_system else []
-        messages.append({"role": "user", "content": _USER_MARK})
-        try:
-            text = environment.from_string(template).render(
-                messages=messages, add_generation_prompt=True, bos_token="", eos_token="", raise_exception=_refuse
-            )
-        except Exception:  # somebody else's program: whatever it raises, it can't be used
-            continue
-        if text.count(_USER_MARK) != 1 or (takes_system and text.count(_SYSTEM_MARK) != 1):
-            continue
-        before, _, after = text.partition(_USER_MARK)
-        lead, _, middle = before.partition(_SYSTEM_MARK) if takes_system else ("", "", before)
-        name = metadata.get("general.architecture", "template")
-        spaced = " " if after.endswith("[/INST]") else ""
-        return ChatFormat(name, lead, middle, after, answer_prefix=spaced, takes_system=takes_system)
-    return None
-
-
-def _refuse(message: str) -> None:
-    raise ValueError(message)
-
-
-@cache
-def _marker_pattern(*around: str) -> regex.Pattern[str] | None:
-    found = {match[0].strip() for text in around for match in _MARKERS.finditer(text)}
-    return regex.compile("|".join(map(regex.escape, sorted(found, key=len, reverse=True)))) if found else None
+PLAIN = ChatFormat("plain", "", "\n\n", "\n\nAnswer:", before_lone_user="", answer_prefix=" ")
+"""No turns at all. A grounded or instruct prompt stops at SPEAKERS too; a raw text may hold a dialogue."""
 
 
 def _marker(text: str) -> Segment:

@@ -1,4 +1,6 @@
-"""Fetch the vocabulary-only GGUFs that llama-cpp-python's source carries, for the slow tests. Standard library only.
+"""Fetch the vocabulary-only GGUFs and chat templates that llama-cpp-python's source carries, for the slow tests.
+
+Standard library only.
 
     python scripts/fetch_vocabularies.py [FOLDER]      # default: .cache/vocabularies
 
@@ -18,21 +20,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".cache" / "vocabularies"
 PACKAGE = "llama-cpp-python"
-MEMBER = re.compile(r".*/vendor/llama\.cpp/models/ggml-vocab-([\w-]+\.gguf)")
+MEMBER = re.compile(r".*/vendor/llama\.cpp/models/(?:ggml-vocab-([\w-]+\.gguf)|(templates/[\w.-]+\.jinja))")
 
 
 def main() -> None:
     """Fill the folder unless it is filled already."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    if any(folder.glob("*.gguf")):
+    if any(folder.glob("*.gguf")) and any(folder.glob("templates/*.jinja")):
         return
     with tempfile.TemporaryDirectory() as scratch:
         count = _extract(_download(Path(scratch)), folder)
     if not count:
         sys.exit(
-            f"the source of {PACKAGE} carries no vocabularies any more: {MEMBER.pattern} matches none of its files"
+            f"the source of {PACKAGE} has no vocabularies and templates: {MEMBER.pattern} matches none of its files"
         )
-    print(f"{count} vocabularies in {folder}")
+    print(f"{count} vocabularies and templates in {folder}")
 
 
 def _download(scratch: Path) -> Path:
@@ -54,7 +56,7 @@ def _requirement() -> str:
 
 def _extract(archive: Path, folder: Path) -> int:
     """Each file appears under its name only when it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "templates").mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n")
     count = 0
     with tarfile.open(archive) as files:
@@ -62,9 +64,10 @@ def _extract(archive: Path, folder: Path) -> int:
             found = MEMBER.fullmatch(member.name)
             source = files.extractfile(member) if found else None
             if found and source:
-                part = folder / f"{found[1]}.part"
+                target = folder / (found[1] or found[2])
+                part = target.with_name(f"{target.name}.part")
                 part.write_bytes(source.read())
-                part.rename(folder / found[1])
+                part.rename(target)
                 count += 1
     return count
 

@@ -19,7 +19,8 @@ from fourcorners.llms import run
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.llms.run import prompt_tokens
 from fourcorners.models import reader_path
-from fourcorners.prompts.chat_format import CHATML, LLAMA2, MISTRAL, PLAIN, SPEAKERS, ChatFormat
+from fourcorners.prompts.chat_format import PLAIN, SPEAKERS, ChatFormat
+from fourcorners.prompts.families import CHATML, LLAMA2, MISTRAL
 from fourcorners.prompts.instruct import InstructText, instruct_prompt
 from tests.llms.random_model import write_random_model
 from tests.support import Recorder, texts

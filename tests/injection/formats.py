@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fourcorners.llms.run import _segments
-from fourcorners.prompts.chat_format import ChatFormat, chat_format_of
+from fourcorners.prompts.chat_format import PLAIN, ChatFormat
 from fourcorners.prompts.contract import Segment, load_contract
+from fourcorners.prompts.from_template import format_from_template
 from tests.support import evidence_of
 
 _REFUSES_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
@@ -22,7 +23,7 @@ class Family:
 
     @property
     def format(self) -> ChatFormat:
-        return chat_format_of({"tokenizer.chat_template": self.template})
+        return format_from_template(self.template) if self.template else PLAIN
 
 
 def _turns(before: str, after: str, opening: str, *, lead: str = "") -> str:

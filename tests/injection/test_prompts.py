@@ -13,7 +13,7 @@ from fourcorners.engine.runner import load_vocabulary
 from fourcorners.engine.vocabulary import Vocabulary
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.llms.run import plan_prompt, prompt_tokens
-from fourcorners.prompts.chat_format import CHATML, LLAMA2
+from fourcorners.prompts.families import CHATML, LLAMA2
 from tests.injection.formats import FAMILIES, Family, prompt_of
 from tests.injection.hostile import GROUPS, HOSTILE, MANUAL, QUESTIONS
 from tests.support import texts
