@@ -116,10 +116,11 @@ class OpenAiLLM(RemoteLLM):
     def _body(self, ask: Ask, facts: Facts, settings: GenerationSettings, streamed: bool) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {"model": facts.model}
         body |= request_fields(facts.server, facts.api, settings, ask.pattern)
-        if streamed:
-            body["stream"] = True
-            if facts.server is not SERVERS["llama-cpp-python"]:  # it refuses to know it
-                body["stream_options"] = {"include_usage": True}
+        if facts.server is SERVERS["llama-cpp-python"]:
+            # Its streams tell neither usage nor what went wrong: an answer of a few numbers is better had whole.
+            body |= {"stream": True} if streamed and ask.pattern is None else {}
+        elif streamed:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if facts.api == "completions":
             assert facts.chat_format is not None
             return self._root + "/completions", {**body, "prompt": prompt_text(ask, facts.chat_format)}
