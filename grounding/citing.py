@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice, pairwise
 
 import regex
 
@@ -11,12 +12,16 @@ from fourcorners.grounding.evidence import Citation, Evidence, Span
 from fourcorners.grounding.lookalike import reads_like
 from fourcorners.grounding.prior import PriorScores
 from fourcorners.grounding.quoted_places import quoted_places, snapped
+from fourcorners.grounding.segmentation import chunks
 
 MAX_QUOTE_CHARS = 8_000
 """A longer line of a model is not looked for."""
+MAX_PLACES = 64
+"""Of one wording in one document."""
 LEAST_WORDS = 4
 """Fewer words that are not half of a sentence do not tell which one is meant."""
 _GAP = r"[\s\x1c-\x1f]+"
+_MAYBE_GAP = r"[\s\x1c-\x1f]*"
 _WRAPPING = ('"“”„«»‘’`*_>', '"“”„«»‘’`*_')
 _LABEL = regex.compile(r"(?:[-*+•‣]\s+|\d{1,3}[.)]\s+|(?:answer|quote|antwort|zitat|réponse)\s*:\s*)+", regex.I)
 
@@ -61,7 +66,7 @@ def found_quote(evidence: Evidence, prior: PriorScores, line: str) -> list[Citat
     must be four words or fill a half; with ``"phrase"`` the words, where they stand in one sentence and cut no word.
     """
     for wording in _wordings(line):
-        if places := list(_places(evidence, wording)):
+        if places := _places(evidence, wording):
             if evidence.options.span == "phrase":
                 return _as_phrase(evidence, prior, places)
             return _as_sentences(evidence, places)
@@ -69,12 +74,7 @@ def found_quote(evidence: Evidence, prior: PriorScores, line: str) -> list[Citat
 
 
 def _as_phrase(evidence: Evidence, prior: PriorScores, places: Sequence[Span]) -> list[Citation]:
-    whole = []
-    for place in places:
-        start, end = snapped(evidence.documents[place.document].text, place.start, place.end)
-        if (start, end) == (place.start, place.end):
-            whole.append(place)
-    inside = [place for place in whole if _within_sentence(evidence, place)]
+    inside = [place for place in places if _within_sentence(evidence, place)]
     if not inside or reads_like(evidence.quote(inside[0]), evidence.options.refusal):
         return []
     best = evidence.quote(inside[0])
@@ -118,16 +118,27 @@ def _bare(text: str) -> str:
     return text.lstrip(_WRAPPING[0] + " \t").rstrip(_WRAPPING[1] + " \t")
 
 
-def _places(evidence: Evidence, wording: str) -> Iterable[Span]:
-    words = wording.split()
+def _places(evidence: Evidence, wording: str) -> list[Span]:
+    """Where the words of ``wording`` stand, not cut out of longer ones or out of numbers."""
+    words, found = wording.split(), list[Span]()
     if not any(char.isalnum() for char in wording):
-        return
-    pattern = regex.compile(_GAP.join(map(regex.escape, words)))
+        return found
+    pattern = regex.compile(_pattern(words))
     for index, document in enumerate(evidence.documents):
-        if words[0] not in document.text:
-            continue
-        for match in pattern.finditer(document.text):
-            yield Span(index, *match.span())
+        spans = [match.span() for match in islice(pattern.finditer(document.text), MAX_PLACES)]
+        if spans:
+            borders = {border for chunk in chunks(document.text) for border in chunk}
+            found += [Span(index, *span) for span in spans if borders.issuperset(span)]
+    return found
+
+
+def _pattern(words: Sequence[str]) -> str:
+    """The words with white space between them; beside a sign there need be none, for in the copy that a model is shown
+    turn markers were broken up with spaces."""
+    parts = [regex.escape(words[0])]
+    for left, right in pairwise(words):
+        parts += [_GAP if left[-1].isalnum() and right[0].isalnum() else _MAYBE_GAP, regex.escape(right)]
+    return "".join(parts)
 
 
 def _citation(evidence: Evidence, places: Sequence[Span]) -> Citation:

@@ -78,6 +78,7 @@ def _huggingface(model: str, settings: dict[str, Any]) -> BaseLLM:
 
 
 def _replicas(specs: Sequence[str], settings: dict[str, Any]) -> BaseLLM:
+    from fourcorners.llms.remote import RemoteLLM
     from fourcorners.llms.replicas import ReplicatedLLM
 
     llms = []
@@ -86,7 +87,12 @@ def _replicas(specs: Sequence[str], settings: dict[str, Any]) -> BaseLLM:
         alone = {"max_retries": 0} if len(specs) > 1 else {}
         # Where another can be asked, that comes before asking the same once more.
         llms.append(init_llm(spec, **(alone | settings if remote else settings)))
-    return ReplicatedLLM.of(specs, llms)
+    # Replicas are named in replies and errors, so without the password that a URL may have.
+    names = [
+        f"{spec.partition(':')[0]}:{llm.url}" if isinstance(llm, RemoteLLM) else spec
+        for spec, llm in zip(specs, llms, strict=True)
+    ]
+    return ReplicatedLLM.of(names, llms)
 
 
 _REMOTE = ("tgi", "openai", "huggingface")

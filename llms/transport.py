@@ -176,6 +176,7 @@ class Transport:
         with self._lock:
             if self._client is None:
                 self._client = httpx.Client(headers=self._headers(), timeout=self._timeout, limits=_NO_LIMITS)
+                weakref.finalize(self, self._client.close)
             return self._client
 
     async def _async_client(self) -> httpx.AsyncClient:
