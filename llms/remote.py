@@ -29,8 +29,9 @@ from fourcorners.llms.retrying import Deadline
 from fourcorners.llms.settings import GenerationSettings, generation_settings, settings_error
 from fourcorners.llms.transport import Call, Transport
 from fourcorners.llms.wire import Api, Server
-from fourcorners.prompts.chat_format import ChatFormat
+from fourcorners.prompts.chat_format import PLAIN, SPEAKERS, ChatFormat
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText
+from fourcorners.prompts.instruct import InstructText
 
 _COMMON = ("callbacks", "tags", "metadata", "name", "verbose")
 
@@ -79,6 +80,9 @@ class RemoteLLM(BaseLLM):
     """LangChain's LLM cache knows only the prompt's text, not its evidence: it stays off."""
     packs_documents: ClassVar[bool] = True
     """What does not fit in the window is left out here, by an estimate of tokens on the safe side."""
+
+    follows_instructions: ClassVar[bool] = True
+    """It may be asked for more than to copy from documents, and is kept from speaking for others here."""
 
     _address: Address = PrivateAttr()
     _transport: Transport = PrivateAttr()
@@ -146,11 +150,12 @@ class RemoteLLM(BaseLLM):
         settings = generation_settings(self.settings, changes)
         facts = self.facts
         chat_format = facts.chat_format
+        speakers = SPEAKERS if chat_format is PLAIN and isinstance(prompt, GroundedText | InstructText) else ()
         abilities = Abilities(
             facts.server.name,
             facts.server.pattern is not None,
             self.n_context_tokens or facts.window_tokens,
-            chat_format.stop if chat_format else (),
+            (*chat_format.stop, *speakers) if chat_format else (),
             chat_format.answer_prefix if chat_format else "",
         )
         policy, info = plan(prompt, abilities, settings)

@@ -127,18 +127,16 @@ _OPENAI: dict[str, tuple[Field, ...]] = {
     "seed": _field("seed"),
     "stop": _field("stop", _first_four),
     "json_schema": _field("response_format", _named_schema),
-    "client": _field("user"),
     "n_logprobs": (
         Field("logprobs", lambda value: True, apis=("chat",)),
         Field("top_logprobs", apis=("chat",)),
         Field("logprobs", apis=("completions",)),
     ),
 }
-OPENAI = Server("an OpenAI-compatible server", _OPENAI)
-OPENAI_ITSELF = Server("OpenAI", _OPENAI | {"max_new_tokens": _field("max_completion_tokens", always=True)})
-HUGGINGFACE = Server(
-    "Hugging Face Inference Providers", {name: field for name, field in _OPENAI.items() if name != "client"}
-)
+_WITH_USER = _OPENAI | {"client": _field("user")}
+OPENAI = Server("an OpenAI-compatible server", _WITH_USER)
+OPENAI_ITSELF = Server("OpenAI", _WITH_USER | {"max_new_tokens": _field("max_completion_tokens", always=True)})
+HUGGINGFACE = Server("Hugging Face Inference Providers", _OPENAI)
 _OPEN_MODELS = _OPENAI | {
     "top_p": _field("top_p", always=True),
     "top_k": _field("top_k", _all_as(-1), always=True),

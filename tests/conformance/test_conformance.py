@@ -53,7 +53,7 @@ PROBES: dict[str, dict[str, Any]] = {
 }
 NOT_ON_TGI = frozenset(["min_p", "presence_penalty", "ignore_eos", "grammar", "client"])
 NOT_ON_OPENAI = frozenset(["top_k", "min_p", "repetition_penalty", "ignore_eos", "grammar", "regex", "choice"])
-NOT_ON_LLAMA_CPP_PYTHON = frozenset(["ignore_eos", "grammar", "regex"])
+NOT_ON_LLAMA_CPP_PYTHON = frozenset(["ignore_eos", "grammar", "regex", "client"])
 COUNT = "Count on from one, and do not stop:"
 
 
@@ -101,13 +101,15 @@ def _made(name: str, model: Path, folders: pytest.TempPathFactory, stack: ExitSt
         add_refusals(app, 2**23)
         app.include_router(completion_routes(init_llm(f"llama_cpp:{model}")))
         url = stack.enter_context(serving(app)).url
-        return Backend(init_llm(f"openai:{url}", prompt_format="chatml"))
+        return Backend(init_llm(f"openai:{url}", prompt_format="chatml"), cannot=frozenset(["client"]))
     if name == "no-tgi":
         return Backend(init_llm(f"tgi:{stack.enter_context(serving(no_tgi(seen))).url}"), cannot=NOT_ON_TGI, seen=seen)
     if name in ("no-vllm", "no-sglang"):
         app = no_openai(seen, "vllm" if name == "no-vllm" else "sglang")
         return Backend(
-            init_llm(f"openai:{stack.enter_context(serving(app)).url}"), cannot=frozenset(["grammar"]), seen=seen
+            init_llm(f"openai:{stack.enter_context(serving(app)).url}"),
+            cannot=frozenset(["grammar", "client"]),
+            seen=seen,
         )
     if name == "no-openai":
         url = stack.enter_context(serving(no_openai(seen))).url
@@ -115,9 +117,10 @@ def _made(name: str, model: Path, folders: pytest.TempPathFactory, stack: ExitSt
     folder = folders.mktemp(name)
     if name == "llama-cpp-python":
         url = stack.enter_context(llama_cpp_python(model, folder))
-        return Backend(init_llm(f"openai:{url}"), cannot=frozenset(["ignore_eos", "grammar", "regex"]))
+        return Backend(init_llm(f"openai:{url}"), cannot=frozenset(["ignore_eos", "grammar", "regex", "client"]))
     return Backend(
-        init_llm(f"openai:{stack.enter_context(llama_server(model, folder))}"), cannot=frozenset(["grammar", "regex"])
+        init_llm(f"openai:{stack.enter_context(llama_server(model, folder))}"),
+        cannot=frozenset(["grammar", "regex", "client"]),
     )
 
 

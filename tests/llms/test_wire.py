@@ -1,12 +1,15 @@
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
+from pydantic import BaseModel
 
-from fourcorners import grounded_chain, init_llm
+from fourcorners import answer_chain, chat_chain, grounded_chain, init_llm, instruct_chain, rag_chain
 from fourcorners.errors import AnswerFormatError, BackendError, SettingsError
 from fourcorners.grounding.pattern import Literal
 from fourcorners.llms import wire
 from fourcorners.llms.settings import GenerationSettings
+from fourcorners.retrieval import bm25_retriever
 from tests.llms.lookalikes import Kind, Seen, no_openai, no_tgi
 from tests.serving import serving
 
@@ -52,7 +55,7 @@ def test_openai_compatible_servers_take_what_is_sent(kind: Kind) -> None:
     plain = {name: NOTEBOOK[name] for name in ("temperature", "top_p", "max_new_tokens", "seed", "stop")}
     with serving(no_openai(seen, kind)) as server:
         llm: Any = init_llm(f"openai:{server.url}/v1", **(plain if kind == "openai" else NOTEBOOK))
-        list(llm.stream("Hi", n_logprobs=2, client="ann", presence_penalty=0.1, frequency_penalty=0.1))
+        list(llm.stream("Hi", n_logprobs=2, presence_penalty=0.1, frequency_penalty=0.1))
         reply = grounded_chain(llm).invoke(ASK)
     assert reply["answer"] == "A ticket costs €4."
     assert reply["guarantee"] == ("verified" if kind == "openai" else "enforced")
@@ -206,3 +209,25 @@ def test_a_pattern_goes_where_the_server_wants_it() -> None:
     assert fields["parameters"]["grammar"] == {"type": "regex", "value": r"a\.b"}
     fields = wire.request_fields(wire.SERVERS["llama-server"], "chat", GenerationSettings(), pattern)
     assert fields["grammar"] == 'root ::= "a.b"\n'
+
+
+class Price(BaseModel):
+    price: str
+
+
+@pytest.mark.parametrize("make", [no_tgi, no_openai])
+def test_all_chains_run_on_a_server(make: Any) -> None:
+    seen = Seen()
+    found = bm25_retriever([Document(text, metadata={"source": "a.txt"}) for text in ASK["context"]])
+    with serving(make(seen)) as server:
+        llm = init_llm(f"{'tgi' if make is no_tgi else 'openai'}:{server.url}")
+        assert rag_chain(found, llm).invoke(ASK["question"])["answer"] == "A ticket costs €4."
+        asked = {"question": ASK["question"], "history": [("user", "Hello"), ("assistant", "Hello.")]}
+        assert chat_chain(found, llm, rewrite="rule").invoke(asked)["answer"] == "A ticket costs €4."
+        assert instruct_chain(llm).invoke("Count")
+        seen.says = '{"price": "€4"}'
+        assert answer_chain(llm, schema=Price).invoke(ASK) == Price(price="€4")
+        seen.says = "A ticket costs €4. Dogs pay €2."
+        reply = grounded_chain(llm, "free", strict=True).invoke(ASK)
+        assert [sentence["text"] for sentence in reply["sentences"]] == ["A ticket costs €4."]
+        assert reply["guarantee"] == "verified"
