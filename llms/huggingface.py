@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from fourcorners.errors import BackendDenied, SettingsError
+from fourcorners.llms.facts import Facts
 from fourcorners.llms.openai_like import OpenAiLLM
-from fourcorners.llms.remote import Facts
 from fourcorners.llms.wire import HUGGINGFACE
 
 ROUTER_URL = "https://router.huggingface.co/v1"

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from fourcorners.errors import BackendError, BackendRejected, ModelLoadError, SettingsError, shortened
 from fourcorners.llms.asking import Ask, Delta, shown
 from fourcorners.llms.credentials import OPENAI_HOST
+from fourcorners.llms.facts import Facts
 from fourcorners.llms.formats import format_named
-from fourcorners.llms.remote import Facts, RemoteLLM
+from fourcorners.llms.remote import RemoteLLM
 from fourcorners.llms.remote_run import Reader
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.tgi import prompt_text
@@ -64,7 +65,7 @@ class OpenAiLLM(RemoteLLM):
     def _model_entry(self) -> Mapping[str, Any]:
         """What the server lists about the model; nothing where it lists none."""
         try:
-            listed = self._transport.get(self._root + "/models")
+            listed = self._get(self._root + "/models")
         except (BackendRejected, ModelLoadError):
             return {}
         data = listed.get("data") if isinstance(listed, Mapping) else None
@@ -101,8 +102,8 @@ class OpenAiLLM(RemoteLLM):
     def _outside(self, path: str) -> Any:
         """What stands beside OpenAI's routes."""
         if self._root:
-            return self._transport.get(path)
-        return self._transport.get("/.." + path)
+            return self._get(path)
+        return self._get("/.." + path)
 
     def _window(self, server: Server, entry: Mapping[str, Any]) -> int | None:
         window = entry.get("max_model_len")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -20,34 +20,21 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
-from fourcorners.errors import SettingsError
+from fourcorners.errors import EngineError, SettingsError
 from fourcorners.llms.asking import Ask
+from fourcorners.llms.batches import joined, limited
 from fourcorners.llms.credentials import Address, address_of
+from fourcorners.llms.facts import Facts
 from fourcorners.llms.remote_plan import Abilities, plan
 from fourcorners.llms.remote_run import Backend, Reader, RemoteRun
 from fourcorners.llms.retrying import Deadline
 from fourcorners.llms.settings import GenerationSettings, generation_settings, settings_error
 from fourcorners.llms.transport import Call, Transport
-from fourcorners.llms.wire import Api, Server
-from fourcorners.prompts.chat_format import PLAIN, SPEAKERS, ChatFormat
+from fourcorners.prompts.chat_format import PLAIN, SPEAKERS
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText
 from fourcorners.prompts.instruct import InstructText
 
 _COMMON = ("callbacks", "tags", "metadata", "name", "verbose")
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What was found out about a server: of which kind it is, its model, its window (None: it does not tell).
-
-    ``chat_format`` is for kinds of requests in which the prompt is one text; None where the server makes it.
-    """
-
-    server: Server
-    api: Api
-    model: str
-    window_tokens: int | None = None
-    chat_format: ChatFormat | None = None
 
 
 class RemoteLLM(BaseLLM):
@@ -87,6 +74,7 @@ class RemoteLLM(BaseLLM):
     _address: Address = PrivateAttr()
     _transport: Transport = PrivateAttr()
     _facts: Facts | None = PrivateAttr(default=None)
+    _failed: tuple[float, EngineError] | None = PrivateAttr(default=None)
     _looking: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     @classmethod
@@ -137,10 +125,21 @@ class RemoteLLM(BaseLLM):
     @property
     def facts(self) -> Facts:
         """What the server is, asked at the first use; blocks meanwhile. Raises EngineError, BackendDenied."""
+        came = time.monotonic()
         with self._looking:
+            if self._failed is not None and self._failed[0] > came:
+                raise self._failed[1]  # while this one waited: to try once more for each that waits would take for ever
             if self._facts is None:
-                self._facts = self._look()
+                try:
+                    self._facts = self._look()
+                except EngineError as error:
+                    self._failed = time.monotonic(), error
+                    raise
             return self._facts
+
+    def _get(self, path: str) -> Any:
+        """The JSON at ``path`` of the server."""
+        return self._transport.get(path, Deadline(self.settings.timeout_s))
 
     def _start(self, prompt: str, stop: list[str] | None, changes: dict[str, Any], *, streamed: bool) -> RemoteRun:
         if isinstance(stop, str):
@@ -284,26 +283,12 @@ class _Requests(Backend):
 
     def call(self, ask: Ask, streamed: bool) -> Call:
         """The request."""
-        settings = self._settings.model_copy(update={"max_new_tokens": ask.max_new_tokens, "stop": ask.stop})
+        changes: dict[str, Any] = {"max_new_tokens": ask.max_new_tokens, "stop": ask.stop}
+        if ask.pattern is not None:
+            changes["ignore_eos"] = False  # there is nothing to go on with
+        settings = self._settings.model_copy(update=changes)
         return Call(*self._llm._body(ask, self._facts, settings, streamed), self._deadline)
 
     def reader(self) -> Reader:
         """For one answer."""
         return self._llm._reader(self._facts)
-
-
-def limited(
-    config: RunnableConfig | list[RunnableConfig] | None, most: int
-) -> RunnableConfig | list[RunnableConfig] | None:
-    """``config`` with at most so many at a time, unless it says how many."""
-    if isinstance(config, list):
-        return [limited(one, most) for one in config]  # type: ignore[misc]
-    if config and config.get("max_concurrency"):
-        return config
-    return {**(config or {}), "max_concurrency": most}
-
-
-def joined(chunks: list[GenerationChunk]) -> Generation:
-    """The chunks of one answer as a whole; what happened is in the last."""
-    text = "".join(chunk.text for chunk in chunks)
-    return Generation(text=text, generation_info=chunks[-1].generation_info if chunks else None)

@@ -28,7 +28,7 @@ from fourcorners.grounding.numbered import (
     phrase_spans,
 )
 from fourcorners.grounding.packing import estimated_tokens
-from fourcorners.grounding.pattern import matches
+from fourcorners.grounding.pattern import Literal, Maybe, Pattern, Row, matches
 from fourcorners.grounding.prior import PriorScores
 from fourcorners.llms.asking import NEXT, Ask, Delta
 
@@ -103,7 +103,7 @@ def answer_by_number(ask: Ask, ask_phrase: Callable[[Sentence], Ask] | None, pag
     pattern = choice_pattern(page, options.max_spans, options.refusal)
     reader, chosen = NumberReader(page, options.refusal), list[Sentence]()
     length = estimated_tokens(options.refusal) + 6 * options.max_spans
-    yield ask._replace(pattern=pattern, max_new_tokens=length)
+    yield ask._replace(pattern=_led(pattern), max_new_tokens=length)
     finish = ""
     while (delta := (yield NEXT)) is not None:
         finish = delta.finish_reason or finish
@@ -111,9 +111,9 @@ def answer_by_number(ask: Ask, ask_phrase: Callable[[Sentence], Ask] | None, pag
         chosen += fresh
         for sentence in [] if ask_phrase else fresh:
             yield from quoting.add(sentence_citation(evidence, sentence.text))
-    last = reader.end(cut=finish == "length" and not matches(pattern, reader.text))
-    chosen += last
     held = matches(pattern, reader.text.strip())
+    last = reader.end(cut=finish == "length" and not held)
+    chosen += last
     guarantee = "enforced" if held else "verified"
     if reader.refused or (not chosen and reads_like(reader.text, options.refusal)):
         yield from refuse(evidence, guarantee)
@@ -125,6 +125,8 @@ def answer_by_number(ask: Ask, ask_phrase: Callable[[Sentence], Ask] | None, pag
             yield from quoting.add(sentence_citation(evidence, sentence.text))
         elif not quoting.is_full():
             yield from _phrase(ask_phrase(sentence), sentence, quoting)
+    if not quoting.citations:
+        raise BackendError(f"no words can be quoted of what {shortened(reader.text)} names: take span='sentence'")
     yield quoting.outcome({"guarantee": guarantee})
 
 
@@ -132,7 +134,7 @@ def _phrase(ask: Ask, sentence: Sentence, quoting: Quoting) -> Policy:
     pattern = phrase_pattern(sentence, quoting.evidence.options.refusal)
     if pattern is None:
         return
-    yield ask._replace(pattern=pattern, max_new_tokens=PHRASE_TOKENS)
+    yield ask._replace(pattern=_led(pattern), max_new_tokens=PHRASE_TOKENS)
     text = ""
     while (delta := (yield NEXT)) is not None:
         text += delta.text
@@ -141,6 +143,11 @@ def _phrase(ask: Ask, sentence: Sentence, quoting: Quoting) -> Policy:
         raise BackendError(f"{UNHELD} of words: it answered {shortened(text)}; set server=… to what it is")
     spans = [Span(sentence.document, start, end) for start, end in places]
     yield from quoting.add(phrase_citation(quoting.evidence, quoting.prior, spans))
+
+
+def _led(pattern: Pattern) -> Pattern:
+    """``pattern``, behind a space or not: in many vocabularies the first word of an answer begins with one."""
+    return Row((Maybe(Literal(" ")), pattern))
 
 
 def answer_by_quote(asks: Sequence[Ask], quoting: Quoting) -> Policy:

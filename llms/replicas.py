@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, PrivateAttr
 
 from fourcorners.errors import BackendDenied, EngineBusy, EngineError, FourCornersError, ModelLoadError, SettingsError
-from fourcorners.llms.remote import joined, limited
+from fourcorners.llms.batches import joined, limited
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText
 
 FIRST_REST_S, LONGEST_REST_S = 1.0, 60.0

@@ -12,8 +12,9 @@ from typing import Any
 
 from fourcorners.errors import BackendError, ModelLoadError, shortened
 from fourcorners.llms.asking import Ask, Delta, shown
+from fourcorners.llms.facts import Facts
 from fourcorners.llms.formats import format_named
-from fourcorners.llms.remote import Facts, RemoteLLM
+from fourcorners.llms.remote import RemoteLLM
 from fourcorners.llms.remote_run import Reader
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.wire import TGI, request_fields
@@ -34,7 +35,7 @@ class TgiLLM(RemoteLLM):
 
     def _look(self) -> Facts:
         try:
-            info = self._transport.get("/info")
+            info = self._get("/info")
         except ModelLoadError as error:
             raise BackendError(
                 f"{self.url} has no /info, so it is no TGI ({error}): for an OpenAI-compatible server write "

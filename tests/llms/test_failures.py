@@ -282,3 +282,16 @@ def test_many_at_once_do_not_mix() -> None:
         assert asyncio.run(many()) == ["All well"] * 40
         assert llm.batch(["Hi"] * 40) == ["All well"] * 40
         assert server.paths.count("/info") == 1
+
+
+def test_many_that_wait_for_a_server_that_is_not_there_fail_together() -> None:
+    with faulty(DONE) as server:
+        llm = tgi(server, max_retries=0)
+
+    async def many() -> list[Any]:
+        return list(await asyncio.gather(*[llm.ainvoke("Hi") for _ in range(20)], return_exceptions=True))
+
+    assert all(isinstance(error, BackendUnreachable) for error in asyncio.run(many()))
+    with faulty(DONE) as server:
+        llm = tgi(server)
+        assert llm.invoke("Hi") == "All well"

@@ -102,6 +102,8 @@ def test_a_server_that_lets_the_model_say_anything_is_found_out() -> None:
         reply = grounded_chain(llm).invoke(ASK)
         assert reply["answer"] == "A ticket costs €4."
         assert reply["guarantee"] == "verified"
+        seen.says = " 2"
+        assert grounded_chain(llm).invoke(ASK)["guarantee"] == "enforced"
         seen.says = "999"
         with pytest.raises(BackendError, match="999"):
             grounded_chain(llm).invoke(ASK)
