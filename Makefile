@@ -18,7 +18,7 @@ test: setup  ## lint, types and the core test suite
 	$(BIN)/python -m pytest tests -m "not extras"
 
 test-extras: setup wheel-check  ## the wheel in an empty environment, then the slow tests
-	@$(PYTHON) scripts/setup.py --extra retrievers
+	@$(PYTHON) scripts/setup.py --extra retrievers --extra servers
 	$(BIN)/python -m pytest tests -m extras
 
 lint: setup

@@ -41,7 +41,7 @@ class ServerSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on; the default is reachable from this machine only")
     port: int = Field(8000, ge=0, le=65535, description="0 picks a free port, and the log says which")
-    llm: str = Field("bundled", description="model spec, as in init_llm: bundled, llama_cpp:PATH")
+    llm: str = Field("bundled", description="model spec, as in init_llm: bundled, llama_cpp:PATH, tgi:URL …")
     paths: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="text files and folders that /rag answers from; in the environment separated as in PATH"
     )

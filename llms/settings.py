@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,11 +14,15 @@ from fourcorners.errors import SettingsError, shortened
 
 LOADING_SETTINGS = ("n_context_tokens", "n_cache_tokens", "n_threads", "max_running", "max_waiting", "parked_mib")
 """Settings that take effect when a model is loaded; all others may also be given per call."""
+LOADING_NAMES = (*LOADING_SETTINGS, "thresholds", "prompt_format")
+"""With those that are no numbers."""
 MASKS: tuple[Kind, ...] = get_args(Kind)
 
 
 class GenerationSettings(BaseModel):
     """How tokens are chosen; unknown names are errors. Temperature 0 takes the most probable token.
+
+    ``do_sample`` is for those who know Hugging Face's: False sets the temperature to 0, True sets one of 0 to 1.
 
     The repetition penalty divides, the presence and frequency penalties subtract; all look at the answer alone, never
     at the prompt, which answers are to be quoted from. At most one of ``grammar`` (Lark, as llguidance reads it),
@@ -29,6 +33,7 @@ class GenerationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_new_tokens: int = Field(default=256, ge=1, le=1_000_000)
+    do_sample: bool | None = None
     temperature: float = Field(default=0.0, ge=0.0, le=10.0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -46,6 +51,16 @@ class GenerationSettings(BaseModel):
     choice: tuple[str, ...] | None = None
     timeout_s: float | None = Field(default=None, gt=0.0)
     client: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sampled_or_not(cls, values: Any) -> Any:
+        do_sample = values.get("do_sample") if isinstance(values, dict) else None
+        if do_sample is False:
+            return {**values, "temperature": 0.0}
+        if do_sample is True and not values.get("temperature"):
+            return {**values, "temperature": 1.0}
+        return values
 
     @model_validator(mode="after")
     def _one_mask(self) -> GenerationSettings:
@@ -73,21 +88,25 @@ class GenerationSettings(BaseModel):
         return next((MaskSpec(kind, value) for kind in MASKS if (value := getattr(self, kind)) is not None), None)
 
 
-def generation_settings(base: GenerationSettings, changes: dict[str, Any]) -> GenerationSettings:
-    """``base`` with ``changes``. Raises SettingsError naming the setting, its value and what is known."""
+def generation_settings(
+    base: GenerationSettings, changes: dict[str, Any], also: Sequence[str] = LOADING_NAMES
+) -> GenerationSettings:
+    """``base`` with ``changes``. Raises SettingsError naming the setting, its value and what is known, ``also`` too."""
     try:
         return GenerationSettings(**{**base.model_dump(), **changes})
     except ValidationError as error:
-        raise settings_error(error, GenerationSettings) from error
+        raise settings_error(error, GenerationSettings, also) from error
 
 
-def settings_error(error: ValidationError, model: type[BaseModel]) -> SettingsError:
+def settings_error(
+    error: ValidationError, model: type[BaseModel], also: Sequence[str] = LOADING_NAMES
+) -> SettingsError:
     """The first problem of a pydantic error as one sentence."""
     first = error.errors(include_url=False)[0]
     if not first["loc"]:  # about several of them
         return SettingsError(first["msg"].removeprefix("Value error, "))
     name = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        known = [*dict.fromkeys([*GenerationSettings.model_fields, *LOADING_SETTINGS, "thresholds"])]
+        known = [*dict.fromkeys([*GenerationSettings.model_fields, *also])]
         return SettingsError(f"unknown setting {name!r}: use {', '.join(known)}")
     return SettingsError(f"setting {name}={shortened(first['input'])}: {first['msg']}")

@@ -15,7 +15,7 @@ from tests.support import YEAR
 @pytest.mark.parametrize(
     ("spec", "settings", "message"),
     [
-        ("gpt:4", {}, r"unknown model provider 'gpt' in 'gpt:4': use one of 'bundled', 'llama_cpp'"),
+        ("gpt:4", {}, r"unknown model provider 'gpt' in 'gpt:4': use one of 'bundled', 'huggingface', 'llama_cpp'"),
         ("", {}, "unknown model provider ''"),
         ("/path/to/model.gguf", {}, "unknown model provider"),
         (3, {}, "not 3"),
