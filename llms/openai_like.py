@@ -15,12 +15,12 @@ from fourcorners.errors import BackendError, BackendRejected, ModelLoadError, Se
 from fourcorners.llms.asking import Ask, Delta, shown
 from fourcorners.llms.credentials import OPENAI_HOST
 from fourcorners.llms.facts import Facts
-from fourcorners.llms.formats import format_named
 from fourcorners.llms.remote import RemoteLLM
 from fourcorners.llms.remote_run import Reader
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.tgi import prompt_text
 from fourcorners.llms.wire import OPENAI, OPENAI_ITSELF, SERVERS, Api, Server, request_fields
+from fourcorners.prompts.detection import format_of_model_id
 
 _OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama-server", "fourcorners": "fourcorners"}
 """Who servers say that their models are owned by."""
@@ -59,7 +59,9 @@ class OpenAiLLM(RemoteLLM):
         model = self.model or str(entry.get("id", ""))
         if not model:
             raise SettingsError(f"{self.url} does not say which models it has: write 'openai:URL#MODEL'")
-        chat_format = format_named(self.prompt_format, model) if api == "completions" else None
+        chat_format = (
+            format_of_model_id(model, prompt_format=self.prompt_format or None) if api == "completions" else None
+        )
         return Facts(server, api, model, self._window(server, entry), chat_format)
 
     def _model_entry(self) -> Mapping[str, Any]:

@@ -13,12 +13,12 @@ from typing import Any
 from fourcorners.errors import BackendError, ModelLoadError, shortened
 from fourcorners.llms.asking import Ask, Delta, shown
 from fourcorners.llms.facts import Facts
-from fourcorners.llms.formats import format_named
 from fourcorners.llms.remote import RemoteLLM
 from fourcorners.llms.remote_run import Reader
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.wire import TGI, request_fields
 from fourcorners.prompts.chat_format import ChatFormat
+from fourcorners.prompts.detection import format_of_model_id
 
 
 class TgiLLM(RemoteLLM):
@@ -49,7 +49,7 @@ class TgiLLM(RemoteLLM):
             "generate",
             info["model_id"],
             window if isinstance(window, int) and window > 0 else None,
-            format_named(self.prompt_format, info["model_id"]),
+            format_of_model_id(info["model_id"], prompt_format=self.prompt_format or None),
         )
 
     def _body(self, ask: Ask, facts: Facts, settings: GenerationSettings, streamed: bool) -> tuple[str, dict[str, Any]]:
