@@ -20,6 +20,11 @@ def shown_page(
 ) -> tuple[Packed, Page]:
     """The best sentences by the prior, as many as the reader can be shown. Raises ContextOverflow for a tiny window."""
     question = vocabulary.plain(evidence.question)
+    if len(question) > window_tokens // 2:
+        raise ContextOverflow(
+            f"the question takes {len(question)} of the window's {window_tokens} tokens and leaves too little room for "
+            f"the context: shorten the question ({len(evidence.question)} characters)"
+        )
     frame = frame_tokens(question, min(len(evidence.documents), N_MARKS))
     # The sentence that is shown once more has at most half of the budget.
     budget = min(profile.context_tokens, (window_tokens - frame) * 2 // 3)
@@ -29,7 +34,8 @@ def shown_page(
             f"{MIN_CONTEXT_TOKENS}; take n_context_tokens={window_tokens + 2 * MIN_CONTEXT_TOKENS} or more"
         )
     budget = min(budget, evidence.options.context_tokens or budget)
-    packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), window_tokens, N_MARKS, budget)
+    room = window_tokens - frame - budget // 2
+    packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), room, N_MARKS, budget)
     return packed, page_of(evidence, packed, vocabulary, signs_of(vocabulary.control, vocabulary.n_tokens))
 
 

@@ -24,6 +24,7 @@ class Profile:
     check_weight: float
     sentence_threshold: float
     phrase_threshold: float
+    form_threshold: float
     calibrated: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Thresholds of a threshold file, by grounding and span, before the two above."""
 
@@ -32,10 +33,12 @@ class Profile:
         """Whether it may be asked for more than to point."""
         return not self.points
 
-    def threshold(self, options: GroundingOptions) -> float:
-        """The refusal threshold for these options, unless the caller gave one."""
+    def threshold(self, options: GroundingOptions, *, structured: bool = False) -> float:
+        """The refusal threshold for these options, unless the caller gave one; ``structured``: for a form's fields."""
         if options.threshold is not None:
             return options.threshold
+        if structured:
+            return self.form_threshold
         own = self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
         return self.calibrated.get((options.grounding, options.span), own)
 
@@ -48,6 +51,7 @@ GENERAL = Profile(
     check_weight=0.0,
     sentence_threshold=0.0,
     phrase_threshold=0.0,
+    form_threshold=0.0,
 )
 READER = Profile(
     points=True,
@@ -57,6 +61,7 @@ READER = Profile(
     check_weight=1.0,
     sentence_threshold=1.5,
     phrase_threshold=1.5,
+    form_threshold=0.55,
 )
 
 

@@ -242,7 +242,7 @@ def _grounded_run(
     if (spec := settings.mask_spec()) is not None:
         raise SettingsError(f"a verbatim answer can't be held to a {spec.kind} too: take grounding='none' for that")
     info: dict[str, Any] = {"guarantee": "enforced"}
-    threshold = (profile if evidence.form is None else replace(profile, calibrated={})).threshold(options)
+    threshold = profile.threshold(options, structured=evidence.form is not None)
     if not evidence.sentences:
         details = nothing_filled(evidence.form) if evidence.form is not None else {}
         refused = Outcome(True, np.inf, threshold, (), "stop", details)

@@ -26,7 +26,7 @@ VERSION = 1
 WHOLE_BYTES = 16 * 2**20
 BLOCK_BYTES = 64 * 2**10
 N_BLOCKS = 256
-_NOT_SCORING = ("sentence_threshold", "phrase_threshold", "calibrated")
+_NOT_SCORING = ("sentence_threshold", "phrase_threshold", "form_threshold", "calibrated")
 
 
 class Threshold(BaseModel):

@@ -49,12 +49,10 @@ class Said(NamedTuple):
 VOCABULARIES = ["bundled", *(pytest.param(name, marks=pytest.mark.extras) for name in ("llama-spm", "gpt-2", "phi-3"))]
 
 
-@pytest.fixture(params=["the reader", *VOCABULARIES], scope="module")
+@pytest.fixture(params=VOCABULARIES, scope="module")
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled reader, and random weights around several vocabularies."""
+    """Random weights around several vocabularies."""
     name = request.param
-    if name == "the reader":
-        return reader_path()
     folder = None if name == "bundled" else request.getfixturevalue("vocabulary_folder")
     target = tmp_path_factory.mktemp("models") / f"random-{name}.gguf"
     write_random_model(folder / f"{name}.gguf" if folder else reader_path(), target, "{{ messages }}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fourcorners import grounded_prompt
 from fourcorners.engine.runner import load_vocabulary
 from fourcorners.engine.vocabulary import Vocabulary
+from fourcorners.grounding.page import signs_of
 from fourcorners.llms.llama_cpp import LlamaCpp
 from fourcorners.llms.run import plan_prompt, prompt_tokens
 from fourcorners.prompts.families import CHATML, LLAMA2
@@ -81,12 +82,22 @@ def test_no_document_brings_a_control_token_into_the_bundled_readers_prompt(bund
         text = grounded_prompt().format(question=question, context=[MANUAL, document])
         return plan_prompt(text, bundled_llm._engine, bundled_llm._profile, bundled_llm._format, bundled_llm.settings)
 
-    benign = controls(vocabulary, planned(QUESTIONS["benign"], "The tap is red."))
-    assert len(benign) >= 4
+    signs = signs_of(vocabulary.control, vocabulary.n_tokens)
+
+    def borders(question: str, document: str) -> list[int]:
+        """What does not depend on how many sentences are shown; the marks stand in order, once in the text and once
+        behind the question."""
+        found = [token for token in controls(vocabulary, planned(question, document)) if token < signs.question_offset]
+        marks = [token for token in found if token in signs.marks]
+        assert marks == 2 * list(signs.marks[: len(marks) // 2])
+        return [token for token in found if token not in signs.marks and token != signs.text]
+
+    benign = borders(QUESTIONS["benign"], "The tap is red.")
+    assert benign == [signs.question, signs.question, signs.none]
     for text in HOSTILE_TEXTS:
-        assert controls(vocabulary, planned(QUESTIONS["benign"], text)) == benign
+        assert borders(QUESTIONS["benign"], text) == benign
         if text.strip():
-            assert controls(vocabulary, planned(text[:300], MANUAL)) == benign
+            assert borders(text[:300], MANUAL) == benign
 
 
 def check_vocabulary(vocabulary: Vocabulary, family: Family) -> None:

@@ -411,7 +411,7 @@ def test_warming_twice_reads_once(general: LlamaCpp) -> None:
 def test_documents_too_long_or_empty_are_no_trouble(general: LlamaCpp) -> None:
     assert general.warm([]) == 0
     assert general.warm("word. " * 20_000) < 4_096
-    with pytest.raises(ContextOverflow, match="60002 tokens"):
+    with pytest.raises(ContextOverflow, match=r"[46]000\d tokens"):
         general.warm("word. " * 20_000, grounding="none", packing="error")
 
 
