@@ -1,8 +1,8 @@
-"""The command line: ``fourcorners ask``, ``chat``, ``index``, ``serve`` and ``mcp``.
+"""The command line: ``fourcorners ask``, ``chat``, ``index``, ``eval``, ``calibrate``, ``serve`` and ``mcp``.
 
 The answer goes to standard output, everything else to standard error. Exit status: 0 answered, 3 refused, 2 bad usage
-or input that can't be used, 1 a fault, 4 indexed but for some files, 130 interrupted. Nothing heavy is imported before
-a command needs it, and the model is loaded last, so that a slip in the arguments is told at once.
+or input that can't be used, 1 a fault, 4 done but for some files or rows, 130 interrupted. Nothing heavy is imported
+before a command needs it, and the model is loaded last, so that a slip in the arguments is told at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fourcorners import __version__
+from fourcorners.cli_calibrate import calibrate_command
 from fourcorners.cli_chat import chat
+from fourcorners.cli_eval import EXAMPLES, ThresholdsOption, eval_command
 from fourcorners.cli_index import index_command
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def ask(
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
     ] = None,
+    thresholds: ThresholdsOption = None,
     passages: Annotated[
         int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
     ] = None,
@@ -129,7 +132,9 @@ def ask(
         from fourcorners.prompts.grounded import grounded_prompt
         from fourcorners.settings import load_settings
 
-        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans, index=index)
+        settings = load_settings(
+            llm=llm, passages=passages, span=span, max_spans=max_spans, index=index, thresholds=thresholds
+        )
         grounding: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
         grounding |= {"refusal": refusal} if refusal is not None else {}
         # The chain would check all this too, but only once its model is loaded.
@@ -147,6 +152,8 @@ def ask(
 
 app.command()(chat)
 app.command("index")(index_command)
+app.command("eval", epilog=EXAMPLES)(eval_command)
+app.command("calibrate")(calibrate_command)
 
 
 @app.command()
@@ -160,6 +167,7 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="An index (or its folder) that /rag answers from.")
     ] = None,
     llm: Annotated[str | None, typer.Option(metavar="SPEC", help="The model: bundled (the default), …")] = None,
+    thresholds: ThresholdsOption = None,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Also serve /v1/completions as OpenAI has it, for load tools: ungrounded text."),
@@ -170,7 +178,7 @@ def serve(
     def work() -> int:
         from fourcorners.server import serve as run
 
-        run(host=host, port=port, llm=llm, raw=raw or None, paths=paths or [], index=index)
+        run(host=host, port=port, llm=llm, raw=raw or None, paths=paths or [], index=index, thresholds=thresholds)
         return ANSWERED
 
     raise typer.Exit(_status_of(work))
@@ -192,6 +200,7 @@ def serve_mcp(
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Refuse above this refusal score; lower refuses more often.")
     ] = None,
+    thresholds: ThresholdsOption = None,
     passages: Annotated[
         int | None, typer.Option(metavar="K", help="How many passages to read, 1 to 100; 4 by default.")
     ] = None,
@@ -209,7 +218,7 @@ def serve_mcp(
         from fourcorners.retrieval import STDIN, load_passages
         from fourcorners.settings import load_settings
 
-        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans)
+        settings = load_settings(llm=llm, passages=passages, span=span, max_spans=max_spans, thresholds=thresholds)
         grounding: dict[str, Any] = {"span": settings.span, "max_spans": settings.max_spans, "threshold": threshold}
         grounding |= {"refusal": refusal} if refusal is not None else {}
         grounded_prompt(**grounding)  # checked before the model is loaded

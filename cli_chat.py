@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fourcorners.cli_eval import ThresholdsOption
+
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
@@ -42,6 +44,7 @@ def chat(
     passages: Annotated[
         int | None, typer.Option(metavar="K", help="How many passages to read for a question, 1 to 100; 4 by default.")
     ] = None,
+    thresholds: ThresholdsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each reply as one JSON object on a line.")] = False,
 ) -> None:
     """Ask one question after the other; a later one may lean on those before it ("and why is that?").
@@ -57,7 +60,7 @@ def chat(
     def work() -> int:
         from fourcorners.settings import load_settings
 
-        settings = load_settings(llm=llm, passages=passages, max_spans=max_spans, index=index)
+        settings = load_settings(llm=llm, passages=passages, max_spans=max_spans, index=index, thresholds=thresholds)
         return _opened(index, paths or [], context or [], settings, as_json=as_json, debug=debug).run()
 
     raise typer.Exit(cli._status_of(work))

@@ -4,7 +4,9 @@ FourCornersError                  the root: catch it to catch all of them
 ├── InputError (ValueError)       the caller's input can't be used: wrong type, unknown setting, too long a question
 │   ├── SettingsError             an unknown model spec, an unknown setting or a value out of range
 │   ├── SourceError               a document file that is missing, empty, binary or not in a readable encoding
-│   └── IndexFileError            an index that is missing, damaged, of another format, or being written by another
+│   ├── IndexFileError            an index that is missing, damaged, of another format, or being written by another
+│   ├── QuestionSetError          a question set for an evaluation with a row that can't be used
+│   └── ThresholdError            a threshold file that can't be used, or rows that no threshold can be made from
 ├── ModelLoadError                a model file that is missing, truncated, or not a GGUF
 ├── ContextOverflow               the prompt does not fit in the model's window
 ├── AnswerFormatError             an LLM that can't be held to JSON answered something else: may be retried
@@ -48,6 +50,14 @@ class IndexFileError(InputError):
     """An index file can't be used."""
 
 
+class QuestionSetError(InputError):
+    """A question set can't be used: it is missing, or a row of it is wrong."""
+
+
+class ThresholdError(InputError):
+    """A threshold file can't be used, or no threshold keeps the bound that was asked for."""
+
+
 class ModelLoadError(FourCornersError, ModelNotFoundError):
     """A model file can't be loaded."""
 
@@ -88,8 +98,10 @@ __all__ = [
     "InputError",
     "ModelError",
     "ModelLoadError",
+    "QuestionSetError",
     "SettingsError",
     "SourceError",
+    "ThresholdError",
 ]
 
 

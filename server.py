@@ -116,12 +116,15 @@ def serve(
     llm: str | None = None,
     raw: bool | None = None,
     index: Path | None = None,
+    thresholds: Path | None = None,
 ) -> None:
     """Serve until interrupted. What is not given comes from the settings; the log goes to standard error.
 
     Raises a :class:`FourCornersError` before it listens when the documents or the model can't be used.
     """
-    settings = load_settings(paths=tuple(paths) or None, index=index, host=host, port=port, llm=llm, raw=raw)
+    settings = load_settings(
+        paths=tuple(paths) or None, index=index, host=host, port=port, llm=llm, raw=raw, thresholds=thresholds
+    )
     retriever = _retriever(None, settings)
     model = init_llm(settings.llm, **settings.loading)
     if threading.current_thread() is threading.main_thread():

@@ -49,6 +49,7 @@ class ServerSettings(BaseSettings):
     passages: int = Field(4, ge=1, le=100, description="how many passages /rag reads for one question")
     span: Literal["sentence", "phrase"] = Field("sentence", description="what an answer is made of")
     max_spans: int = Field(1, ge=1, le=20, description="how many spans an answer may have")
+    thresholds: Path | None = Field(None, description="a file of fourcorners calibrate: when a model refuses")
     raw: bool = Field(False, description="serve /v1/completions too, as OpenAI has it: raw prompts, no grounding")
     max_running: int | None = Field(None, ge=1, le=128, description="requests that an in-process model runs at once")
     max_waiting: int | None = Field(None, ge=0, description="so many more may wait; the next is answered with 503")
@@ -56,9 +57,10 @@ class ServerSettings(BaseSettings):
     max_body_bytes: int = Field(8 * 2**20, ge=1024, description="a longer request is answered with 413")
 
     @property
-    def loading(self) -> dict[str, int]:
+    def loading(self) -> dict[str, Any]:
         """What was set of how a model is loaded, for ``init_llm``."""
-        wanted = {"max_running": self.max_running, "max_waiting": self.max_waiting, "parked_mib": self.parked_mib}
+        names = ("max_running", "max_waiting", "parked_mib", "thresholds")
+        wanted = {name: getattr(self, name) for name in names}
         return {name: value for name, value in wanted.items() if value is not None}
 
     @field_validator("paths", mode="before")

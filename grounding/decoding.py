@@ -57,6 +57,7 @@ class Rules:
     """How a verbatim decode weighs and limits its choices.
 
     ``window_tokens`` is what prompt and answer must fit in; ``answer_prefix`` a space where the chat format needs one.
+    ``check_weight`` is for models that confirm what they point at.
     """
 
     prior_weight: float
@@ -67,6 +68,7 @@ class Rules:
     temperature: float = 0.0
     seed: int | None = None
     answer_prefix: str = ""
+    check_weight: float = 0.0
 
 
 class Tokens(Protocol):

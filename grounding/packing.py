@@ -40,11 +40,13 @@ class Packed:
     """What is shown: sentence indices in document order, and the text block of each document that has any.
 
     ``left_out`` lists the documents that something is missing of. A sentence whose words are shown elsewhere is not.
+    ``views`` are the texts of the shown sentences as they are shown, where single sentences were chosen.
     """
 
     shown: tuple[int, ...]
     blocks: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    views: tuple[str, ...] = ()
 
     @property
     def n_left_out(self) -> int:
@@ -208,7 +210,8 @@ def _best(
     for index in sorted(views):
         blocks.setdefault(evidence.sentences[index].document, []).append(views[index])
     shown = tuple(sorted(views))
-    return Packed(shown, tuple("\n".join(lines) for lines in blocks.values()), _left_out(evidence, shown, views))
+    texts = tuple("\n".join(lines) for lines in blocks.values())
+    return Packed(shown, texts, _left_out(evidence, shown, views), tuple(views[index] for index in shown))
 
 
 def _shortened(text: str, count_tokens: CountTokens, limit_tokens: int, left_tokens: int) -> tuple[str, int]:

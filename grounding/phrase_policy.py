@@ -20,13 +20,12 @@ from fourcorners.grounding.decoding import (
     log_mass,
     log_softmax,
 )
-from fourcorners.grounding.disagreement import disagreements, sentence_at, with_contradictions
-from fourcorners.grounding.evidence import Citation, Evidence, Sentence, Span
+from fourcorners.grounding.disagreement import with_contradictions
+from fourcorners.grounding.evidence import Citation, Evidence, Sentence
 from fourcorners.grounding.grammar import Constraint, phrase_grammar
-from fourcorners.grounding.lookalike import begins_like
 from fourcorners.grounding.prior import PriorScores
-from fourcorners.grounding.quoted_places import quoted_places, snapped
-from fourcorners.grounding.tracker import SpanTracker, Start, word_starts
+from fourcorners.grounding.quoting import contradicting_phrases, phrase_citation, reads_like_refusal
+from fourcorners.grounding.tracker import SpanTracker, word_starts
 
 MAX_PHRASE_TOKENS = 48
 """A longer phrase ends at its next word."""
@@ -65,7 +64,7 @@ class _PhraseDecoder:
         # One place stands for all of the same text, with the mass of all; the citation looks the others up.
         weighted = [log_mass(np.array(masses[text])) for text in first]
         starts = word_starts(list(first.values()), weighted, self._can_spell)
-        self._starts = [start for start in starts if not _reads_like_refusal(start, evidence.options.refusal)]
+        self._starts = [start for start in starts if not reads_like_refusal(start, evidence.options.refusal)]
         self._refusal_prior = rules.prior_weight * prior.refusal
         self._chance = np.random.default_rng(rules.seed)
         self._said: list[str] = [evidence.options.refusal]
@@ -91,7 +90,7 @@ class _PhraseDecoder:
             self._said.append(citation.quote)
             n_spans += 1
             is_last = n_spans == self._evidence.options.max_spans
-            for other in self._contradicting(citation):
+            for other in contradicting_phrases(self._evidence, self._prior, citation, self._said):
                 behind = tuple(self._tokens.plain(SEPARATOR + other.quote))
                 yield Piece(SEPARATOR, 0)
                 yield Piece(other.quote, len(behind))
@@ -117,27 +116,6 @@ class _PhraseDecoder:
                 lead, constraint = "", self._constraint("", refusal)
         yield Outcome(False, score, rules.threshold, with_contradictions(self._evidence, citations), reason)
 
-    def _contradicting(self, citation: Citation) -> list[Citation]:
-        """What other documents say instead, where the phrase is what they deny."""
-        index = sentence_at(self._evidence, citation.document, citation.start)
-        begin = self._evidence.sentences[index].start
-        found: list[Citation] = []
-        for sentence, conflict in disagreements(self._evidence, self._prior, index, ()):
-            if not (citation.start < begin + conflict.first[1] and begin + conflict.first[0] < citation.end):
-                continue
-            other = self._evidence.sentences[sentence]
-            start, end = snapped(other.text, *conflict.second)
-            span = Span(other.document, other.start + start, other.start + end)
-            if self._evidence.quote(span) not in self._said:
-                found.append(self._citation([span]))
-        return found
-
-    def _citation(self, known: list[Span]) -> Citation:
-        quote = self._evidence.quote(known[0])
-        first, *also = quoted_places(self._evidence, self._prior, quote, known)
-        document = self._evidence.documents[first.document]
-        return Citation(document.id, first.document, first.start, first.end, quote, tuple(also))
-
     def _one_span(
         self, constraint: Constraint, logits: Scores, lead: str
     ) -> Generator[Any, Any, tuple[Citation, Scores]]:
@@ -154,7 +132,7 @@ class _PhraseDecoder:
             yield Piece(decoder.decode(fresh), 1)
             logits = (yield Evaluate(self._position, (token,)))[-1]
             self._position += 1
-        return self._citation(tracker.spans()), logits
+        return phrase_citation(self._evidence, self._prior, tracker.spans()), logits
 
     def _choose(self, constraint: Constraint, tracker: SpanTracker, path: list[int], logits: Scores, skip: int) -> int:
         legal, joint = self._joint(constraint, tracker, path, logits, skip, refusal_token=None)
@@ -223,8 +201,3 @@ class _PhraseDecoder:
     def _constraint(self, lead: str, refusal: str) -> Constraint:
         grammar = phrase_grammar(self._texts, refusal=refusal, prefix=lead)
         return Constraint(self._tokens.constraint_tokenizer, grammar)
-
-
-def _reads_like_refusal(start: Start, refusal: str) -> bool:
-    """Whether what stands there could be taken for the refusal; a disguise of more than 2,000 bytes is none."""
-    return begins_like(start.data[start.offset : start.offset + 2_000].decode(errors="ignore"), refusal)

@@ -53,6 +53,12 @@ class PriorScores:
     informed: bool
 
 
+def prior_numbers() -> tuple[object, ...]:
+    """All that was fitted or set by hand: whoever keeps figures made of scores can tell when they are out of date."""
+    weights = (SENTENCE_WEIGHTS.tolist(), REFUSAL_WEIGHTS.tolist(), sorted(KIND_WEIGHTS.items()))
+    return (*weights, ECHO_WEIGHT, MAX_ECHO_WORDS, BEST_SCORE_WEIGHT, PREFIX_CREDIT, FAMILY_CREDIT, MAX_QUESTION_TERMS)
+
+
 def lexical_prior(question: str, sentences: Sequence[Sentence]) -> PriorScores:
     """Score ``sentences`` (of all documents, in order) and the refusal for ``question``. About 0.1 ms a sentence."""
     if not sentences:

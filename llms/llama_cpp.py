@@ -25,10 +25,12 @@ from fourcorners.engine.generation import prefill
 from fourcorners.engine.metrics import Metrics
 from fourcorners.engine.runner import Runner
 from fourcorners.errors import FourCornersError, SettingsError
+from fourcorners.grounding.evidence import GroundingOptions
 from fourcorners.llms.completion import Completion
-from fourcorners.llms.profile import Profile, profile_of
+from fourcorners.llms.profile import Profile
 from fourcorners.llms.run import Run, free_generation, plan_prompt, plan_run
 from fourcorners.llms.settings import LOADING_SETTINGS, GenerationSettings, generation_settings, settings_error
+from fourcorners.llms.thresholds import fingerprint_of, given_thresholds, profile_for, scoring_of
 from fourcorners.prompts.chat_format import ChatFormat
 from fourcorners.prompts.detection import format_of_gguf
 from fourcorners.prompts.grounded import GroundedPromptValue, GroundedText, grounded_prompt
@@ -45,9 +47,9 @@ class LlamaCpp(BaseLLM):
     Settings are those of ``GenerationSettings``; they can be given here, through ``bind`` or per call. Fixed at
     loading: ``n_context_tokens``, the window of one request; ``n_cache_tokens``, what all that run have together (0:
     four windows, within a GiB); ``n_threads``; ``max_running`` requests at once, ``max_waiting`` in the queue, beyond
-    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``prompt_format``, the
-    name of the format to use instead of the one that the model file tells. Make it with ``init_llm``. ``close()`` frees
-    the model; it is also freed with the object.
+    which EngineBusy is raised; ``parked_mib`` of host memory for contexts that may come back; ``thresholds``, a file
+    of ``fourcorners calibrate``; ``prompt_format``, the name of the format to use instead of the one that the model
+    file tells. Make it with ``init_llm``. ``close()`` frees the model; it is also freed with the object.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -78,6 +80,7 @@ class LlamaCpp(BaseLLM):
         for name in own:
             if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < 0:
                 raise SettingsError(f"setting {name}={own[name]!r} must be a whole number, 0 or more")
+        given = given_thresholds(model_path, settings.pop("thresholds", None))
         chosen = generation_settings(GenerationSettings(), settings)
         try:
             llm = cls(model_path=str(model_path), settings=chosen, **own, **common)
@@ -86,7 +89,11 @@ class LlamaCpp(BaseLLM):
         llm._engine = llm._new_engine()
         runner = llm._engine.runner
         _ = runner.vocabulary.pieces  # now rather than in the first answer: 0.2 s for 50,000 tokens
-        llm._profile = profile_of(runner.metadata)
+        try:
+            llm._profile = profile_for(runner.metadata, model_path, given)
+        except FourCornersError:
+            llm._engine.close()
+            raise
         weakref.finalize(llm, Engine.close, llm._engine).atexit = False  # the engine sees to that itself
         return llm
 
@@ -117,6 +124,15 @@ class LlamaCpp(BaseLLM):
     def follows_instructions(self) -> bool:
         """Whether it may be asked for more than to copy from documents; the bundled reader may not."""
         return self._profile.follows_instructions
+
+    def refusal_threshold(self, options: GroundingOptions) -> float:
+        """The refusal score above which it refuses under these options."""
+        return self._profile.threshold(options)
+
+    def threshold_owner(self, span: str) -> dict[str, str]:
+        """What a threshold of this model for ``span`` is known by in a threshold file. Reads the model's file."""
+        scoring = scoring_of(self._profile, span)
+        return {"model": Path(self.model_path).name, "fingerprint": fingerprint_of(self.model_path), "scoring": scoring}
 
     def close(self) -> None:
         """Free the model. Requests under way fail with EngineClosed; further ones too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fourcorners.grounding.evidence import GroundingOptions
 
@@ -12,48 +12,54 @@ from fourcorners.grounding.evidence import GroundingOptions
 class Profile:
     """Weights and limits of one model.
 
-    ``contract`` is the prefix of its prompt files; ``context_tokens`` 0 leaves the window's own limit;
-    ``max_sentences`` None shows whole documents. ``model_weight`` counts beside a prior that has something to say;
-    alone the model counts in full. Thresholds belong to (model, grounding, span).
+    With ``points`` it scores sentences that it is shown in ``context_tokens`` instead of writing; else it is shown
+    what its window has room for. ``model_weight`` counts beside a prior that has something to say; alone the model
+    counts in full. Thresholds belong to (model, grounding, span).
     """
 
-    contract: str
+    points: bool
     context_tokens: int
-    max_sentences: int | None
     prior_weight: float
     model_weight: float
+    check_weight: float
     sentence_threshold: float
     phrase_threshold: float
-    follows_instructions: bool = True
+    calibrated: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Thresholds of a threshold file, by grounding and span, before the two above."""
+
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether it may be asked for more than to point."""
+        return not self.points
 
     def threshold(self, options: GroundingOptions) -> float:
         """The refusal threshold for these options, unless the caller gave one."""
         if options.threshold is not None:
             return options.threshold
-        return self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
+        own = self.sentence_threshold if options.span == "sentence" else self.phrase_threshold
+        return self.calibrated.get((options.grounding, options.span), own)
 
 
 GENERAL = Profile(
-    contract="verbatim",
+    points=False,
     context_tokens=0,
-    max_sentences=None,
     prior_weight=0.0,
     model_weight=1.0,
+    check_weight=0.0,
     sentence_threshold=0.0,
     phrase_threshold=0.0,
 )
 READER = Profile(
-    contract="reader",
-    context_tokens=448,
-    max_sentences=4,
+    points=True,
+    context_tokens=400,
     prior_weight=1.0,
-    model_weight=0.1,
-    sentence_threshold=0.55,
-    phrase_threshold=0.55,
-    follows_instructions=False,
+    model_weight=1.0,
+    check_weight=1.0,
+    sentence_threshold=0.0,
+    phrase_threshold=0.0,
 )
 
 
 def profile_of(metadata: Mapping[str, str]) -> Profile:
-    """The profile for a GGUF with this ``metadata``: the bundled reader says ``fourcorners.contract = reader``."""
-    return READER if metadata.get("fourcorners.contract") == "reader" else GENERAL
+    """The profile for a GGUF with this ``metadata``: the bundled reader says ``fourcorners.contract = pointing``."""
+    return READER if metadata.get("fourcorners.contract") == "pointing" else GENERAL

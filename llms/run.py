@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from fourcorners.grounding.packing import Packed, pack, packing_info
 from fourcorners.grounding.phrase_policy import answer_in_phrases
 from fourcorners.grounding.prior import PriorScores, lexical_prior
 from fourcorners.grounding.sentence_policy import answer_in_sentences
+from fourcorners.llms.pointing import pointing_policy, shown_page
 from fourcorners.llms.profile import Profile
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.stopping import stopped_at
@@ -219,7 +221,10 @@ def plan_prompt(
     if not evidence.sentences:
         return []
     prior = lexical_prior(_asked(evidence), evidence.sentences)
-    return _packed_prompt(_contract(text, profile), evidence, prior, engine, profile, chat_format, settings)[1]
+    if profile.points and evidence.form is None:
+        _, page = shown_page(evidence, prior, engine.runner.vocabulary, profile, engine.runner.n_context_tokens)
+        return list(page.tokens)
+    return _packed_prompt(_contract(text), evidence, prior, engine, profile, chat_format, settings)[1]
 
 
 def prompt_tokens(segments: Sequence[Segment], vocabulary: Vocabulary) -> list[int]:
@@ -237,7 +242,7 @@ def _grounded_run(
     if (spec := settings.mask_spec()) is not None:
         raise SettingsError(f"a verbatim answer can't be held to a {spec.kind} too: take grounding='none' for that")
     info: dict[str, Any] = {"guarantee": "enforced"}
-    threshold = profile.threshold(options)
+    threshold = (profile if evidence.form is None else replace(profile, calibrated={})).threshold(options)
     if not evidence.sentences:
         details = nothing_filled(evidence.form) if evidence.form is not None else {}
         refused = Outcome(True, np.inf, threshold, (), "stop", details)
@@ -246,11 +251,10 @@ def _grounded_run(
     if evidence.form is not None and settings.stop:
         raise SettingsError(f"stop={list(settings.stop)} would cut the JSON of a structured answer: leave it out")
     prior = lexical_prior(_asked(evidence), evidence.sentences)
-    packed, tokens = _packed_prompt(_contract(text, profile), evidence, prior, engine, profile, chat_format, settings)
-    info |= packing_info(packed, evidence)
     rules = Rules(
         prior_weight=profile.prior_weight if options.prior_weight is None else options.prior_weight,
         model_weight=profile.model_weight if prior.informed else 1.0,
+        check_weight=profile.check_weight,
         threshold=threshold,
         max_new_tokens=settings.max_new_tokens,
         window_tokens=engine.runner.n_context_tokens,
@@ -260,7 +264,16 @@ def _grounded_run(
     )
     vocabulary = engine.runner.vocabulary
     _ = vocabulary.pieces  # made here, once a model, and not on the engine's thread
-    policy = _policy(evidence)(tokens, evidence, packed.shown, prior, vocabulary, rules)
+    if profile.points and evidence.form is None:
+        packed, page = shown_page(evidence, prior, vocabulary, profile, engine.runner.n_context_tokens)
+        tokens = list(page.tokens)
+        policy = pointing_policy(page, packed, evidence, prior, vocabulary, rules)
+    else:
+        # A model that only points has nothing to say of what a form's field should hold.
+        rules = replace(rules, model_weight=0.0) if profile.points else rules
+        packed, tokens = _packed_prompt(_contract(text), evidence, prior, engine, profile, chat_format, settings)
+        policy = _policy(evidence)(tokens, evidence, packed.shown, prior, vocabulary, rules)
+    info |= packing_info(packed, evidence)
     return Run(
         engine,
         lambda: _as_program(stopped_at(policy, settings.stop)),
@@ -276,11 +289,8 @@ def _policy(evidence: Evidence) -> Callable[..., Policy]:
     return answer_in_sentences if evidence.options.span == "sentence" else answer_in_phrases
 
 
-def _contract(text: GroundedText, profile: Profile) -> Contract:
-    if text.contract is not None:
-        return text.contract
-    options, form = text.evidence.options, text.evidence.form
-    return load_contract(f"{profile.contract}_{options.span}" if form is None else default_contract_name(options, form))
+def _contract(text: GroundedText) -> Contract:
+    return text.contract or load_contract(default_contract_name(text.evidence.options, text.evidence.form))
 
 
 def _asked(evidence: Evidence) -> str:
@@ -299,10 +309,8 @@ def _packed_prompt(
 ) -> tuple[Packed, list[int]]:
     """As much of the documents as the window and the model's reading span leave room for."""
     budget = _context_budget(contract, evidence, engine, chat_format, settings)
-    vocabulary, reading = engine.runner.vocabulary, min(budget, profile.context_tokens or budget)
-    if profile.max_sentences is None:
-        budget = reading
-    packed = pack(evidence, prior, _counter(vocabulary, chat_format), budget, profile.max_sentences, reading)
+    vocabulary, budget = engine.runner.vocabulary, min(budget, profile.context_tokens or budget)
+    packed = pack(evidence, prior, _counter(vocabulary, chat_format), budget)
     return packed, prompt_tokens(_segments(contract, evidence, packed.blocks, chat_format), vocabulary)
 
 

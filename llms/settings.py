@@ -88,6 +88,6 @@ def settings_error(error: ValidationError, model: type[BaseModel]) -> SettingsEr
         return SettingsError(first["msg"].removeprefix("Value error, "))
     name = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        known = [*dict.fromkeys([*GenerationSettings.model_fields, *LOADING_SETTINGS])]
+        known = [*dict.fromkeys([*GenerationSettings.model_fields, *LOADING_SETTINGS, "thresholds"])]
         return SettingsError(f"unknown setting {name!r}: use {', '.join(known)}")
     return SettingsError(f"setting {name}={shortened(first['input'])}: {first['msg']}")

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
-PACKAGE_FOLDERS = ("chains", "engine", "grounding", "llms", "models", "prompts", "retrieval", ".")
+PACKAGE_FOLDERS = ("chains", "engine", "evaluation", "grounding", "llms", "models", "prompts", "retrieval", ".")
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 MINIMUM_PYTHON = (3, 11)
 
@@ -103,7 +103,7 @@ def _package_files() -> list[str]:
     return sorted(
         str(path.relative_to(ROOT))
         for folder in PACKAGE_FOLDERS
-        for pattern in ("*.py", "*.txt", "*.gguf")
+        for pattern in ("*.py", "*.txt", "*.gguf", "*.json")
         for path in (ROOT / folder).glob(pattern)
     )
 

@@ -3,130 +3,107 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from training.mixture import MOST_SENTENCES
-from training.rows import CONTEXT_TOKENS, Choice, Row
+from training.rows import ROW_TOKENS, Row
+from training.tokenizer import MARKS
 
-LENGTHS = (96, 128, 192, 256, 320, CONTEXT_TOKENS)
+LENGTHS = (64, 96, 128, 192, 256, 320, ROW_TOKENS)
 """Few fixed lengths, so that a compiled model is compiled few times."""
-QUESTION_REACH = 72
-"""The question before the context lies within so many tokens; the rest of a longer one is not matched."""
-WAYS = MOST_SENTENCES + 1
-"""Most ways at a fork: the sentences and the refusal."""
+WAYS = len(MARKS) + 1
+QUESTION_REACH = 48
+"""Of a longer question so many tokens are matched with those of the text."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step. ``…_at`` are flat indices that count through ``ids.flatten()``."""
+    """Tensors of one step. Places (``…_at``) are flat indices that count through ``ids.flatten()``; unused ones are 0.
+
+    ``prior`` is minus infinity where there is no sentence; its last column is the refusal, at ``none_at``.
+    """
 
     ids: Tensor
-    choice_at: Tensor
-    choice_tokens: Tensor
-    choice_prior: Tensor
-    choice_right: Tensor
-    copy_at: Tensor
-    copy_next: Tensor
-    copy_weight: Tensor
-    context_at: Tensor
-    context_next: Tensor
-    point_row: Tensor
-    point_head: Tensor
-    point_from: Tensor
-    point_to: Tensor
+    mark_at: Tensor
+    inner_at: Tensor
+    none_at: Tensor
+    prior: Tensor
+    gold: Tensor
     sentence_of: Tensor
     in_question: Tensor
+    again_at: Tensor
+    again_row: Tensor
+    span_row: Tensor
+    start_at: Tensor
     end_at: Tensor
-    end_start: Tensor
-    end_prior: Tensor
-    end_gold: Tensor
+    check_at: Tensor
+    check_right: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The batch on that device."""
         return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
 
 
-def collate(rows: list[Row], length: int, rng: random.Random, context_share: float) -> Batch:
-    """Pad on the right; sample a share of the prompt's positions for the language-model loss."""
+def collate(rows: Sequence[Row], length: int) -> Batch:
+    """Pad on the right."""
     ids = torch.zeros(len(rows), length, dtype=torch.long)
-    choices: list[tuple[int, Choice]] = []
-    copies: list[tuple[int, int, float]] = []
-    context: list[tuple[int, int]] = []
-    pointers: list[tuple[int, int, int, int]] = []
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids)
-        base = number * length
-        choices += [(base + choice.at, choice) for choice in row.choices]
-        copies += [(base + at, row.ids[at + 1], weight) for at, weight in row.copies]
-        picked = rng.sample(range(row.prompt_length - 1), int(row.prompt_length * context_share))
-        context += [(base + at, row.ids[at + 1]) for at in picked]
-        pointers += [(number, head, at, to) for at, head, to in row.pointers]
-    point = torch.tensor(pointers, dtype=torch.long).reshape(-1, 4)
+    bases = [number * length for number in range(len(rows))]
+    pairs = list(zip(bases, rows, strict=True))
+    again = [(base + at, n) for n, (base, row) in enumerate(pairs) for at in row.again]
+    spans = [
+        (n, base + row.again[row.start], base + row.again[row.end])
+        for n, (base, row) in enumerate(pairs)
+        if row.start >= 0
+    ]
+    checks = [(base + row.check, float(row.start >= 0)) for base, row in pairs if row.check]
     return Batch(
         ids=ids,
-        choice_at=torch.tensor([at for at, _ in choices], dtype=torch.long),
-        choice_tokens=_padded([choice.tokens for _, choice in choices], 0),
-        choice_prior=_padded([choice.prior for _, choice in choices], -torch.inf),
-        choice_right=torch.tensor([choice.right for _, choice in choices], dtype=torch.long),
-        copy_at=torch.tensor([at for at, _, _ in copies], dtype=torch.long),
-        copy_next=torch.tensor([token for _, token, _ in copies], dtype=torch.long),
-        copy_weight=torch.tensor([weight for _, _, weight in copies]),
-        context_at=torch.tensor([at for at, _ in context], dtype=torch.long),
-        context_next=torch.tensor([token for _, token in context], dtype=torch.long),
-        point_row=point[:, 0],
-        point_head=point[:, 1],
-        point_from=point[:, 2],
-        point_to=point[:, 3],
+        mark_at=_padded([[base + at for at in row.marks[:-1]] for base, row in pairs]),
+        inner_at=_padded([[base + at for at in row.inner] for base, row in pairs]),
+        none_at=torch.tensor([base + row.marks[-1] for base, row in pairs]),
+        prior=torch.tensor(
+            [[*row.prior[:-1], *[-torch.inf] * (WAYS - len(row.prior)), row.prior[-1]] for row in rows],
+            dtype=torch.float,
+        ),
+        gold=torch.tensor([row.gold if row.gold < len(row.inner) else WAYS - 1 for row in rows]),
         **_matches(rows, length),
-        **_ends(rows, length),
+        again_at=torch.tensor([at for at, _ in again], dtype=torch.long),
+        again_row=torch.tensor([n for _, n in again], dtype=torch.long),
+        span_row=torch.tensor([n for n, _, _ in spans], dtype=torch.long),
+        start_at=torch.tensor([at for _, at, _ in spans], dtype=torch.long),
+        end_at=torch.tensor([at for _, _, at in spans], dtype=torch.long),
+        check_at=torch.tensor([at for at, _ in checks], dtype=torch.long),
+        check_right=torch.tensor([right for _, right in checks]),
     )
 
 
-def _padded(lists: list[tuple[int, ...]] | list[tuple[float, ...]], filler: float) -> Tensor:
-    rows = [[*entries, *[filler] * (WAYS - len(entries))] for entries in lists]
-    return torch.tensor(rows, dtype=torch.long if filler == 0 else torch.float).reshape(-1, WAYS)
-
-
-def _matches(rows: list[Row], length: int) -> dict[str, Tensor]:
+def _matches(rows: Sequence[Row], length: int) -> dict[str, Tensor]:
     """The sentence of each token (WAYS - 1: none), and which of the first tokens are the question's."""
     sentence_of = torch.full((len(rows), length), WAYS - 1)
     in_question = torch.zeros(len(rows), min(QUESTION_REACH, length), dtype=torch.bool)
     for number, row in enumerate(rows):
-        in_question[number, row.question[0] : row.question[1]] = True
-        for place, (start, end) in enumerate(row.spans[: WAYS - 1]):
+        in_question[number, 1 : row.question_end] = True
+        for place, (start, end) in enumerate(zip(row.starts, row.inner, strict=True)):
             sentence_of[number, start:end] = place
     return {"sentence_of": sentence_of, "in_question": in_question}
 
 
-def _ends(rows: list[Row], length: int) -> dict[str, Tensor]:
-    """Where the sentences of each row end, with the refusal as last way; unused places have a prior of -inf."""
-    at = [[number * length + end for end in row.ends] for number, row in enumerate(rows)]
-    prior = [[*row.prior[:-1], *[-torch.inf] * (WAYS - len(row.prior)), row.prior[-1]] for row in rows]
-    return {
-        "end_at": torch.tensor([[*ends, *[0] * (WAYS - 1 - len(ends))] for ends in at]),
-        "end_start": torch.tensor([[*row.starts, *[0] * (WAYS - 1 - len(row.starts))] for row in rows]),
-        "end_prior": torch.tensor(prior, dtype=torch.float),
-        "end_gold": torch.tensor([row.gold if row.gold >= 0 else WAYS - 1 for row in rows], dtype=torch.long),
-    }
-
-
-def up_to_context(row: Row) -> Row:
-    """The row without what follows its context: enough for the word stage."""
-    end = row.spans[-1][1]
-    return replace(row, ids=row.ids[:end], prompt_length=end, choices=[], copies=[], pointers=[])
+def _padded(lists: list[list[int]]) -> Tensor:
+    return torch.tensor([[*places, *[0] * (WAYS - 1 - len(places))] for places in lists])
 
 
 def batches(
-    draw: Callable[[random.Random], Row], seed: int, tokens: int, context_share: float, *, context_only: bool = False
+    draw: Callable[[random.Random], Row | None], seed: int, tokens: int, *, context_only: bool = False
 ) -> Iterator[Batch]:
-    """Endless batches of about ``tokens`` tokens; the same seed gives the same batches.
+    """Endless batches of about ``tokens`` tokens; the same seed gives the same batches. Rows too long are left out.
 
-    Rows that are too long or show no sentence are left out.
+    With ``context_only`` rows end behind their last sentence: enough for the word stage.
     """
     rng = random.Random(seed)
     waiting: dict[int, list[Row]] = {length: [] for length in LENGTHS}
@@ -134,15 +111,17 @@ def batches(
     def produce() -> Batch:
         while True:
             row = draw(rng)
-            if context_only and row.ends:
-                row = up_to_context(row)
-            length = next((size for size in LENGTHS if len(row.ids) <= size), None)
-            if length is None or not row.ends:
+            if context_only and row is not None:
+                row = replace(
+                    row, ids=row.ids[: row.inner[-1]], marks=[0] * len(row.marks), again=[], start=-1, check=0
+                )
+            length = next((size for size in LENGTHS if row is not None and len(row.ids) <= size), None)
+            if row is None or length is None or not row.inner:
                 continue
             waiting[length].append(row)
             if len(waiting[length]) == tokens // length:
                 rows, waiting[length] = waiting[length], []
-                return collate(rows, length, rng, context_share)
+                return collate(rows, length)
 
     with ThreadPoolExecutor(1) as worker:
         ahead = [worker.submit(produce) for _ in range(4)]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from training.model import Reader, Shape
-from training.rows import prompt_segments
+from training.rows import Shown, build_row
 from training.tokenizer import SegmentTokenizer
 
 STRINGS = [
@@ -133,19 +133,18 @@ def check_ids(llama: Llama, tokenizer: SegmentTokenizer, count: int) -> int:
 
 
 def check_logits(llama: Llama, model: Reader, tokenizer: SegmentTokenizer) -> float:
-    """Largest difference of a logit over some prompts."""
-    prompts = [
+    """Largest difference of a logit over some rows."""
+    cases = [
         ("Where is the key?", (("The key is under the mat.", "The cat is grey."),)),
         ("Wie heißt du?", (("My name is Ida.",), ("Hours: 9–17", "| Desk | 14 |"))),
         ("When?", (tuple(f"Line {n} says {n * 7}." for n in range(20)),)),
     ]
     worst = 0.0
-    for question, documents in prompts:
-        ids = tokenizer.segments(prompt_segments("sentence", question, documents))
+    for question, documents in cases:
+        row = build_row(tokenizer, Shown(question, documents, None, (0, 0)), 0)
         with torch.no_grad():
-            hidden, *_ = model(torch.tensor([ids]))
-            ours = model.logits(hidden[0, -1]).numpy()
-        worst = max(worst, float(np.abs(ours - llama.logits(ids)).max()))
+            ours = model.scores(model(torch.tensor([row.ids]))[0, -1], torch.arange(model.shape.vocabulary)).numpy()
+        worst = max(worst, float(np.abs(ours - llama.logits(row.ids)).max()))
     return worst
 
 

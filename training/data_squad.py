@@ -77,9 +77,7 @@ class SquadSource:
         pairs = [(p, q) for p in paragraphs for q in p.questions]
         self.answerable = [(p, q) for p, q in pairs if q.start >= 0]
         self.unanswerable = [(p, q) for p, q in pairs if q.start < 0]
-        self.names: list[str] = sorted(
-            {w for p in paragraphs for w in re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}", p.text)} - _KEEP
-        )
+        self._swapper = Swapper([p.text for p in paragraphs])
 
     def draw(self, rng: random.Random, swap_names: bool = True) -> Example:
         """One example; about 40 % without an answer."""
@@ -95,7 +93,7 @@ class SquadSource:
                 example = Example(question.text, (paragraph.text,), (0, question.start), question.answer, removed=True)
             else:
                 example = self._answered(rng, paragraph, question)
-        return self._swapped(rng, example) if swap_names and rng.random() < 0.5 else example
+        return self._swapper.swapped(rng, example) if swap_names and rng.random() < 0.5 else example
 
     def _answered(self, rng: random.Random, paragraph: Paragraph, question: Question) -> Example:
         if rng.random() < 0.7:
@@ -115,7 +113,15 @@ class SquadSource:
         ]
         return Example(question.text, tuple(p.text for p in others[:2]) or ("",), None, "")
 
-    def _swapped(self, rng: random.Random, example: Example) -> Example:
+
+class Swapper:
+    """Replaces names and numbers, so that nothing can be known by heart."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        found = {word for text in texts for word in re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}", text)}
+        self._names = sorted(found - _KEEP)
+
+    def swapped(self, rng: random.Random, example: Example) -> Example:
         """The example with names and numbers replaced consistently in question, context and answer."""
         names: dict[str, str] = {}
 
@@ -143,5 +149,5 @@ class SquadSource:
         if not word[0].isupper() or word in _KEEP or len(word) < 3 or word.lower() in _FREQUENT:
             return word
         if rng.random() < 0.5:
-            return rng.choice(self.names)
+            return rng.choice(self._names)
         return "".join(rng.choice(word_lists()["syllable"]) for _ in range(rng.randint(2, 3))).capitalize()

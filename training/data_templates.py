@@ -1,7 +1,7 @@
 """Examples from written templates: plain factual documents, questions that share few words with them, near misses.
 
-The relation files hold, by group (``[product]``), blocks of ``name / kind of value / Key`` followed by a line of
-statements (``=``), of questions (``?``) and, for everyday relations, of questions in other languages (``?x``).
+The files in ``relations`` hold, by group (``[product]``), blocks of ``name / kind of value / Key`` followed by a line
+of statements (``=``), of questions (``?``) and, for everyday relations, of questions in other languages (``?x``).
 ``{s}`` is the subject, ``{S}`` the same at the start of a sentence, ``{v}`` the value, ``{a}`` its article.
 """
 
@@ -17,34 +17,10 @@ from pathlib import Path
 from training.data_values import subject, value, word_lists
 from training.rows import Example
 
-AMBIGUOUS = (
-    "born birthyear age",
-    "birthplace nationality",
-    "employer office",
-    "home office",
-    "email phone",
-    "father mother",
-    "job duty",
-    "seat address",
-    "live from",
-    "pet dog",
-    "age birthday",
-    "job study",
-    "date start next",
-    "hours closed",
-    "deadline next",
-    "return refund",
-    "hours support_hours lunch",
-    "colour music",
-    "prize discovery",
-    "year first",
-    "live address",
-    "founded built",
-)
-"""Relations of which only one may stand in a document, because a question for one could be answered by the other."""
-
 SUBJECTLESS = ("rule", "self")
 HELD_BACK_SHARE = 12
+MOST_OF_A_GROUP = 60
+"""A larger group is drawn no more often than one of so many relations."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +51,20 @@ class Fact:
 
 
 @cache
+def ambiguous() -> dict[str, frozenset[str]]:
+    """For each relation's name those that may not stand beside it: a question for one could fit the other."""
+    found: dict[str, frozenset[str]] = {}
+    for line in Path(__file__).with_name("ambiguous.txt").read_text("utf-8").splitlines():
+        names = frozenset(() if line.startswith("#") else line.split())
+        found |= {name: found.get(name, frozenset()) | names for name in names}
+    return found
+
+
+@cache
 def relations() -> tuple[Relation, ...]:
-    """All relations of the three files."""
+    """All relations of the files in ``relations``."""
     found: list[Relation] = []
-    for path in sorted(Path(__file__).parent.glob("relations_*.txt")):
+    for path in sorted((Path(__file__).parent / "relations").glob("*.txt")):
         group = ""
         for block in re.split(r"\n(?=[a-z_]+ / |\[)", path.read_text(encoding="utf-8")):
             if block.startswith("["):
@@ -111,7 +97,7 @@ class TemplateSource:
             if relation.held_back == held_back:
                 self.asked.setdefault(relation.group, []).append(relation)
         self.groups = sorted(self.asked)
-        self.weights = [len(self.asked[group]) * (2.0 if group in SUBJECTLESS else 1.0) for group in self.groups]
+        self.weights = [min(len(self.asked[group]), MOST_OF_A_GROUP) for group in self.groups]
 
     def draw(self, rng: random.Random) -> Example:
         """One example; about 35 % without an answer."""
@@ -158,9 +144,7 @@ class TemplateSource:
         return Example(question, (text,), (0, start) if start >= 0 else None, answer)
 
     def _others(self, rng: random.Random, fact: Fact, names: tuple[str, str, str], count: int) -> list[Fact]:
-        barred = {name for line in AMBIGUOUS for name in line.split() if fact.relation.name in line.split()} | {
-            fact.relation.name
-        }
+        barred = ambiguous().get(fact.relation.name, frozenset()) | {fact.relation.name}
         free = [relation for relation in self.stated[fact.relation.group] if relation.name not in barred]
         picked = rng.sample(free, min(count, len(free)))
         return [

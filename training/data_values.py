@@ -9,13 +9,15 @@ from pathlib import Path
 
 NUMBER_WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 ORDINALS = ["ground", "first", "second", "third", "fourth", "fifth", "top"]
+PERSONS = frozenset({"person", "applicant", "artist", "patient", "player", "ruler"})
 
 
 @cache
 def word_lists() -> dict[str, list[str]]:
-    """The lists of values.txt by name."""
+    """The lists of values.txt and values_more.txt by name."""
     lists: dict[str, list[str]] = {}
-    for line in Path(__file__).with_name("values.txt").read_text(encoding="utf-8").splitlines():
+    texts = [Path(__file__).with_name(name).read_text("utf-8") for name in ("values_more.txt", "values.txt")]
+    for line in "\n".join(texts).splitlines():
         name, colon, rest = line.partition(": ")
         if colon and not line.startswith("#"):
             lists[name] = [item.strip() for item in rest.split(" | " if " | " in rest else ", ")]
@@ -211,7 +213,7 @@ def subject(rng: random.Random, group: str) -> tuple[str, str, str]:
     """Full name, short form and pronoun of something of that group; the rules and oneself have none."""
     name, lists = invented(rng), word_lists()
     noun = rng.choice(lists.get(f"{group}noun", lists["noun"]))
-    if group == "person":
+    if group in PERSONS:
         full = person(rng)
         return full, full.split()[-1], rng.choice(("he", "she"))
     if group == "company":

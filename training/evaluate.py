@@ -1,17 +1,19 @@
-"""Measure a checkpoint on held-back data: ``python -m training.evaluate --run DIR --squad FILE``. Minutes.
+"""Measure a checkpoint on data that it never saw: ``python -m training.evaluate --run DIR FILE.jsonl …``. A minute.
 
-Scores are the runtime's: at each token where the grammar leaves a choice, the model's log-probabilities plus the log
-prior mass behind each way, renormalised; forced tokens cost nothing. choice = share of answerable questions whose gold
-sentence scores highest among the sentences; AUROC = how well the refusal's lead separates questions without an answer
-from those with one; right = share of all questions decided rightly at threshold 0.
+Rows are ``{"context", "question", "answers", "answerable"}``. Three lines a set: the lexical prior alone, the model
+alone, both. hit = share of the answerable whose best sentence holds a gold answer (nothing refused); AUROC = how well
+the refusal's lead separates questions without an answer from those with one; exact = share of the answerable whose best
+span in the best sentence is a gold answer, articles and case forgiven.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,157 +23,153 @@ from numpy.typing import NDArray
 from training import data_squad
 from training.check_gguf import load_reader
 from training.data_templates import TemplateSource
+from training.data_written import example_of, is_held_back
 from training.model import Reader
-from training.rows import Example, Task, branches, prompt_segments, show
-from training.tokenizer import TURN_END, SegmentTokenizer
+from training.rows import Example, build_row, show
+from training.tokenizer import CONTROL, END, MARKS, START, YES, SegmentTokenizer
+from training.written import written
 
-SHOWN = 6
-BRANCH_TOKENS = 12
-"""Alternatives are followed so far; equal ones beyond that count as equal."""
-WEIGHTS = (0.0, 0.15, 0.25, 0.5, 0.75, 1.0)
-"""Weights of the model's scores beside the full lexical prior; 0 is the prior alone."""
+LONGEST_SPAN = 16
+"""Tokens of an answer at most."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One question: the index of its gold sentence, the ways, their log prior, and the model's scores at each fork."""
+class Case:
+    """A question over one text, with all answers that count."""
 
-    gold: int | None
-    ways: list[tuple[int, ...]]
+    question: str
+    context: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What prior and model say of one case: scores of the sentences, the refusal's last; the confirmation and the span
+    of each way's best sentence."""
+
+    case: Case
+    sentences: list[str]
     prior: Floats
-    forks: dict[tuple[int, ...], dict[int, float]]
-
-    def joint(self, weight: float, prior_weight: float = 1.0) -> Floats:
-        """Log-probability of each sentence, then of the refusal, as the runtime computes it."""
-        scores = np.zeros(len(self.ways))
-        for prefix, logits in self.forks.items():
-            members = [number for number, way in enumerate(self.ways) if way[: len(prefix)] == prefix]
-            tokens = sorted(logits)
-            below = [[n for n in members if self.ways[n][len(prefix)] == token] for token in tokens]
-            mass = np.array([np.logaddexp.reduce(prior_weight * self.prior[group]) for group in below])
-            value = weight * np.array([logits[token] for token in tokens]) + mass
-            value -= np.logaddexp.reduce(value)
-            for group, part in zip(below, value, strict=True):
-                scores[group] += part
-        return scores
+    model: Floats
+    checks: Floats
+    spans: list[str]
 
 
-def held_back_squad(paragraphs: Sequence[data_squad.Paragraph], rng: random.Random) -> list[Example]:
-    """Each answerable question twice: with its paragraph, and without the gold sentence or over other paragraphs."""
-    examples: list[Example] = []
-    for paragraph in paragraphs:
-        for question in paragraph.questions:
-            if question.start < 0:
-                examples.append(Example(question.text, (paragraph.text,), None, ""))
-                continue
-            example = Example(question.text, (paragraph.text,), (0, question.start), question.answer)
-            others = [p.text for p in rng.sample(list(paragraphs), 3) if question.answer not in p.text]
-            near = (
-                replace(example, removed=True)
-                if rng.random() < 0.5 or not others
-                else Example(question.text, tuple(others), None, "")
-            )
-            examples += [example, near]
-    return examples
+def cases_of(path: Path) -> list[Case]:
+    """The rows of a JSONL file."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return [
+        Case(r["question"], r["context"], tuple(r.get("answers") or ()) if r.get("answerable", True) else ())
+        for r in rows
+    ]
 
 
-def ranks_auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+def case_of(example: Example) -> Case:
+    """An example of training's kind as a case."""
+    return Case(example.question, "\n\n".join(example.documents), (example.answer,) if example.gold else ())
+
+
+@torch.no_grad()
+def read(model: Reader, tokenizer: SegmentTokenizer, case: Case, most: int) -> Read | None:
+    """Score one case as the runtime does; None where there is nothing to read."""
+    shown = show(Example(case.question, (case.context,), None, ""), most)
+    if not shown.documents:
+        return None
+    while len((row := build_row(tokenizer, shown, None)).ids) > 448 and most > 1:
+        most -= 1
+        shown = show(Example(case.question, (case.context,), None, ""), most)
+    yes, start, end = (torch.tensor([CONTROL.index(token)]) for token in (YES, START, END))
+    hidden = model(torch.tensor([row.ids]))[0]
+    scores = model.scores(hidden[row.marks], yes)[:, 0].double().numpy()
+    sentences = shown.sentences
+    checks, spans = np.full(len(sentences), -np.inf), [""] * len(sentences)
+    prior = np.array(shown.prior)
+    wanted = {int((prior + scores)[:-1].argmax()), int(scores[:-1].argmax()), int(prior[:-1].argmax())}
+    for number in wanted:
+        again = build_row(tokenizer, shown, number)
+        hidden = model(torch.tensor([again.ids]))[0]
+        checks[number] = float(model.scores(hidden[again.check], yes)[0])
+        spans[number] = best_span(
+            sentences[number],
+            tokenizer,
+            model.scores(hidden[again.again], start)[:, 0].numpy(),
+            model.scores(hidden[again.again], end)[:, 0].numpy(),
+        )
+    return Read(case, sentences, prior, scores, checks, spans)
+
+
+def best_span(text: str, tokenizer: SegmentTokenizer, starts: Floats, ends: Floats) -> str:
+    """The stretch of tokens whose first and last score best together."""
+    places = tokenizer.tokenizer.encode(text, add_special_tokens=False).offsets
+    _, left, right = max(
+        (starts[i] + ends[j], i, j) for i in range(len(starts)) for j in range(i, min(len(starts), i + LONGEST_SPAN))
+    )
+    return text[places[left][0] : places[right][1]].strip(" .,;:")
+
+
+def auroc(positive: Floats, negative: Floats) -> float:
     """Probability that a positive scores above a negative; ties count half."""
     if not len(positive) or not len(negative):
         return float("nan")
-    above = (positive[:, None] > negative[None]).mean() + 0.5 * (positive[:, None] == negative[None]).mean()
-    return float(above)
+    return float((positive[:, None] > negative[None]).mean() + 0.5 * (positive[:, None] == negative[None]).mean())
 
 
-def score(model: Reader, tokenizer: SegmentTokenizer, example: Example, most: int) -> Scored | None:
-    """The model's scores at each fork of the grammar, in one pass; None where nothing is shown."""
-    shown = show(example, most)
-    if not shown.documents:
-        return None
-    prompt = tokenizer.segments(prompt_segments("sentence", shown.question, shown.documents))
-    ways = [tuple(way[:BRANCH_TOKENS]) for way in branches(tokenizer, shown)]
-    allowed: dict[tuple[int, ...], set[int]] = {}
-    for way in ways:
-        for depth, token in enumerate(way):
-            allowed.setdefault(way[:depth], set()).add(token)
-    forks = [prefix for prefix, tokens in allowed.items() if len(tokens) > 1]
-    ids = torch.zeros(len(forks), len(prompt) + max(map(len, forks)), dtype=torch.long)
-    for row, prefix in enumerate(forks):
-        ids[row, : len(prompt) + len(prefix)] = torch.tensor([*prompt, *prefix])
-    hidden, *_ = model(ids)
-    ends = torch.stack([hidden[row, len(prompt) + len(prefix) - 1] for row, prefix in enumerate(forks)])
-    logits = model.logits(ends).numpy()
-    found = {p: {token: float(logits[row, token]) for token in allowed[p]} for row, p in enumerate(forks)}
-    return Scored(shown.gold, ways, np.array(shown.prior), found)
+def plain(text: str) -> str:
+    """Lower case, without articles and punctuation, as SQuAD's own measure does."""
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", re.sub(r"[^\w\s]", "", text.lower())).split())
 
 
-def report(title: str, scored: Sequence[Scored]) -> None:
-    """Print choice, AUROC and right decisions for several weights of the model, and for the model alone."""
-    answerable = sum(s.gold is not None for s in scored)
-    print(f"\n{title}: {answerable} answerable, {len(scored) - answerable} not")
-    rows = [(f"prior + {weight} model", [s.joint(weight) for s in scored]) for weight in WEIGHTS]
-    rows.append(("model alone", [s.joint(1.0, 0.0) for s in scored]))
-    refuse = np.array([s.gold is None for s in scored])
-    for name, scores in rows:
-        chosen = [int(v[:-1].argmax()) == s.gold for v, s in zip(scores, scored, strict=True) if s.gold is not None]
-        lead = np.array([v[-1] - v[:-1].max() for v in scores])
-        right = [
-            int(v.argmax()) == (len(v) - 1 if s.gold is None else s.gold) for v, s in zip(scores, scored, strict=True)
-        ]
-        auroc = ranks_auroc(lead[refuse], lead[~refuse])
-        print(f"  {name:18} choice {np.mean(chosen):.3f}  AUROC {auroc:.3f}  right {np.mean(right):.3f}")
-
-
-def phrase_exact(model: Reader, tokenizer: SegmentTokenizer, examples: Sequence[Example], limit: int = 16) -> float:
-    """Share of answerable questions whose freely decoded phrase equals the answer (no grammar, so a lower bound)."""
-    task: Task = "phrase"
-    right, count = 0, 0
-    for example in examples:
-        shown = show(example, SHOWN)
-        if shown.gold is None:
-            continue
-        ids = tokenizer.segments(prompt_segments(task, shown.question, shown.documents))
-        start = len(ids)
-        while len(ids) < start + limit:
-            hidden, *_ = model(torch.tensor([ids]))
-            ids.append(int(model.logits(hidden[0, -1]).argmax()))
-            if ids[-1] == tokenizer.segments([(TURN_END, True)])[0]:
-                break
-        text = tokenizer.tokenizer.decode(ids[start:], skip_special_tokens=True)
-        right += text.strip(" .").lower() == shown.answer.strip(" .").lower()
-        count += 1
-    return right / max(count, 1)
+def report(title: str, found: Sequence[Read], check_weight: float) -> None:
+    """Print the three lines."""
+    refuse = np.array([not one.case.answers for one in found])
+    print(f"{title}: {int((~refuse).sum())} answerable, {int(refuse.sum())} not")
+    ways = {"prior": (1.0, 0.0, 0.0), "model": (0.0, 1.0, check_weight), "both": (1.0, 1.0, check_weight)}
+    for name, (of_prior, of_model, of_check) in ways.items():
+        hits, exact, leads = [], [], []
+        for one in found:
+            scores = of_prior * one.prior + of_model * one.model
+            best = int(scores[:-1].argmax())
+            leads.append(scores[-1] - scores[best] - of_check * one.checks[best])
+            if one.case.answers:
+                hits.append(any(answer in one.sentences[best] for answer in one.case.answers))
+                exact.append(plain(one.spans[best]) in {plain(answer) for answer in one.case.answers})
+        lead = np.array(leads)
+        print(
+            f"  {name:6} hit {np.mean(hits) if hits else 0:.3f}  AUROC {auroc(lead[refuse], lead[~refuse]):.3f}"
+            f"  exact {np.mean(exact) if exact else 0:.3f}",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="*", help="JSONL files")
     parser.add_argument("--run", type=Path, required=True, help="folder with checkpoint.pt and tokenizer.json")
-    parser.add_argument("--squad", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=600, help="questions a set at most")
-    parser.add_argument("--most-sentences", type=int, default=SHOWN, help="shown to the model")
-    parser.add_argument("--phrases", type=int, default=100)
+    parser.add_argument("--squad", type=Path, help="SQuAD JSON of the train split: its two held-back articles")
+    parser.add_argument("--count", type=int, default=400, help="questions a set at most")
+    parser.add_argument("--most-sentences", type=int, default=len(MARKS), help="shown to the model")
+    parser.add_argument("--check-weight", type=float, default=1.0)
     options = parser.parse_args()
-    torch.set_grad_enabled(False)
     torch.set_num_threads(1)  # short sequences: a second thread only waits
     model, tokenizer = load_reader(options.run)
     rng = random.Random(11)
-    squad = held_back_squad(data_squad.split(data_squad.load(options.squad))[1], rng)
-    seen, unseen = TemplateSource(), TemplateSource(held_back=True)
-    sets = {
-        "held-back SQuAD articles": rng.sample(squad, min(options.count, len(squad))),
-        "template relations, trained": [seen.draw(rng) for _ in range(options.count)],
-        "template relations, held back": [unseen.draw(rng) for _ in range(options.count)],
-    }
-    for title, examples in sets.items():
-        scored = [score(model, tokenizer, example, options.most_sentences) for example in examples]
-        report(title, [entry for entry in scored if entry is not None])
-        print(
-            f"  phrases decoded exactly: {phrase_exact(model, tokenizer, examples[: options.phrases]):.3f}",
-            flush=True,
-        )
+    sets = {path.stem: cases_of(path) for path in options.files}
+    kept = [d for d in written() if is_held_back(d)]
+    sets["written, held back"] = [case_of(example_of(d, asked, rng)) for d in kept for asked in d.asked]
+    unseen = TemplateSource(held_back=True)
+    sets["templates, held back"] = [case_of(unseen.draw(rng)) for _ in range(options.count // 2)]
+    if options.squad is not None:
+        articles = data_squad.split(data_squad.load(options.squad))[1]
+        sets["SQuAD, held back"] = [
+            Case(q.text, p.text, (q.answer,) if q.answer else ()) for p in articles for q in p.questions
+        ]
+    for title, cases in sets.items():
+        chosen = rng.sample(cases, min(options.count, len(cases)))
+        found = [read(model, tokenizer, case, options.most_sentences) for case in chosen]
+        report(title, [one for one in found if one is not None], options.check_weight)
 
 
 if __name__ == "__main__":

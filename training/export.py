@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training.model import Shape
-from training.rows import CONTEXT_TOKENS
+from training.rows import ROW_TOKENS
 from training.tokenizer import CONTROL, PAD, PRE_TOKENIZER, TURN_END
 
 CHAT_TEMPLATE = (
@@ -35,8 +35,8 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape, file_type: gguf.LlamaFil
     writer.add_languages(["en"])
     writer.add_file_type(file_type)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_string("fourcorners.contract", "reader")
-    writer.add_uint32("fourcorners.context_tokens", CONTEXT_TOKENS)
+    writer.add_string("fourcorners.contract", "pointing")
+    writer.add_uint32("fourcorners.context_tokens", ROW_TOKENS)
     writer.add_vocab_size(shape.vocabulary)
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -52,8 +52,9 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape, file_type: gguf.LlamaFil
 def add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
     """Tokens, merges and control tokens; no BOS, end of turn is end of text."""
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    tokens = [tokenizer.id_to_token(number) or f"<|unused_{number}|>" for number in range(size)]
     known = tokenizer.get_vocab_size()
+    # Those of questions have no text of their own: they are reached by adding half the size of the vocabulary.
+    tokens = [tokenizer.id_to_token(number) or f"<|question_{number - known}|>" for number in range(size)]
     kinds = [
         gguf.TokenType.CONTROL if t in CONTROL else gguf.TokenType.NORMAL if n < known else gguf.TokenType.UNUSED
         for n, t in enumerate(tokens)

@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POINTER_LAYER, POINTER_HEADS = -2, 2
-MATCH_LAYER, MATCH_HEADS = 1, 3
-"""Layers and numbers of heads whose attention training looks at; the first heads of the layer each time."""
+MATCHING_HEADS = 3
+"""So many heads of the first layer learn beforehand which words of question and text pair up (words.py)."""
 
 
 @dataclass(frozen=True)
 class Shape:
     """Sizes of the model. Row widths are multiples of 32, which Q8_0 needs."""
 
-    vocabulary: int = 4096
+    vocabulary: int = 24_576
+    """The first half for text, the second for questions."""
     width: int = 160
-    layers: int = 5
+    layers: int = 4
     heads: int = 5
     feed_forward: int = 448
     context: int = 1024
@@ -50,9 +50,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Block(nn.Module):  # type: ignore[misc]
     """One layer."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
-        self.heads = shape.heads
+        self.heads, self.dropout = shape.heads, dropout
         self.attn_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
         self.attn_q = nn.Linear(shape.width, shape.width, bias=False)
         self.attn_k = nn.Linear(shape.width, shape.width, bias=False)
@@ -63,36 +63,31 @@ class Block(nn.Module):  # type: ignore[misc]
         self.ffn_up = nn.Linear(shape.width, shape.feed_forward, bias=False)
         self.ffn_down = nn.Linear(shape.feed_forward, shape.width, bias=False)
 
-    def attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values by head, queries and keys turned to their positions."""
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The new residual stream."""
         normed = self.attn_norm(x)
         q, k, v = (
             layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.attn_q, self.attn_k, self.attn_v)
         )
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The new residual stream, queries and keys."""
-        q, k, v = self.attention(x, cos, sin)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.attn_output(mixed.transpose(1, 2).flatten(2))
+        mixed = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
+        x = x + F.dropout(self.attn_output(mixed.transpose(1, 2).flatten(2)), self.dropout, self.training)
         normed = self.ffn_norm(x)
-        x = x + self.ffn_down(F.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
-        return x, q, k
+        hidden = self.ffn_down(F.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
+        return x + F.dropout(hidden, self.dropout, self.training)
 
 
 class Reader(nn.Module):  # type: ignore[misc]
-    """The model; ``forward`` gives hidden states, ``logits`` turns chosen ones into scores over the vocabulary."""
+    """The model; ``forward`` gives hidden states, ``scores`` turns chosen ones into scores of chosen tokens."""
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.dropout = shape, dropout
         self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
-        self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.blk = nn.ModuleList(Block(shape, dropout) for _ in range(shape.layers))
         self.output_norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
         frequencies = shape.rope_base ** (-torch.arange(0, shape.head_width, 2) / shape.head_width)
         angles = torch.arange(shape.context)[:, None] * frequencies
@@ -107,27 +102,25 @@ class Reader(nn.Module):  # type: ignore[misc]
                 writes = name.endswith(("attn_output.weight", "ffn_down.weight"))
                 nn.init.normal_(parameter, std=0.03 / (2 * self.shape.layers) ** 0.5 if writes else 0.03)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Normed hidden states; queries and keys of MATCH_LAYER; input, queries and keys of POINTER_LAYER."""
+    def forward(self, ids: Tensor) -> Tensor:
+        """Normed hidden states."""
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
-        x = self.token_embd(ids)
-        found: list[Tensor] = []
-        for number, block in enumerate(self.blk):
-            before = x
-            x, q, k = block(x, cos, sin)
-            if number == MATCH_LAYER:
-                found += [q[:, :MATCH_HEADS], k[:, :MATCH_HEADS]]
-            if number == POINTER_LAYER % self.shape.layers:
-                found += [before, q[:, :POINTER_HEADS], k[:, :POINTER_HEADS]]
-        match_q, match_k, middle, pointer_q, pointer_k = found
-        return self.output_norm(x), match_q, match_k, middle, pointer_q, pointer_k
+        x = F.dropout(self.token_embd(ids), self.dropout, self.training)
+        for block in self.blk:
+            x = block(x, cos, sin)
+        return self.output_norm(x)
 
-    def word_match(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys of the matching heads if the layers below did nothing: for the word stage."""
+    def first_heads(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys of the first layer's matching heads."""
+        reach, first = MATCHING_HEADS * self.shape.head_width, self.blk[0]
+        normed = first.attn_norm(self.token_embd(ids))
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
-        q, k, _ = self.blk[MATCH_LAYER].attention(self.token_embd(ids), cos, sin)
-        return q[:, :MATCH_HEADS], k[:, :MATCH_HEADS]
+        q, k = (
+            rotate(F.linear(normed, layer.weight[:reach]).unflatten(-1, (MATCHING_HEADS, -1)).transpose(1, 2), cos, sin)
+            for layer in (first.attn_q, first.attn_k)
+        )
+        return q, k
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores over the vocabulary, in float32."""
-        return F.linear(hidden, self.token_embd.weight).float()
+    def scores(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of ``tokens`` alone, in float32."""
+        return F.linear(hidden, self.token_embd.weight[tokens]).float()

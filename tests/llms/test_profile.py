@@ -3,7 +3,7 @@ from fourcorners.llms.profile import GENERAL, READER, profile_of
 
 
 def test_the_bundled_reader_is_known_by_its_metadata() -> None:
-    assert profile_of({"fourcorners.contract": "reader"}) is READER
+    assert profile_of({"fourcorners.contract": "pointing"}) is READER
     assert profile_of({"general.name": "fourcorners reader"}) is GENERAL
     assert profile_of({}) is GENERAL
 

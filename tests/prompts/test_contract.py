@@ -15,9 +15,7 @@ def test_every_contract_file_loads_and_asks_the_question(name: str) -> None:
 
 
 def test_there_are_contracts_for_both_spans() -> None:
-    assert {"plain", "verbatim_sentence", "verbatim_phrase", "reader_sentence", "reader_phrase"} <= set(
-        contract_names()
-    )
+    assert {"plain", "verbatim_sentence", "verbatim_phrase"} <= set(contract_names())
 
 
 def test_an_unknown_contract_names_those_there_are() -> None:
