@@ -14,7 +14,7 @@ from fourcorners.prompts.template_sandbox import TemplateFault, render
 pytestmark = pytest.mark.extras
 
 SYSTEM, USER = "Answer from the context.", "How much does the tank hold?"
-BOS, EOS = "[bos]", "[eos]"
+BOS, EOS = "[bos]", "</s>"
 NAMES = {
     "Qwen-Qwen2.5-7B-Instruct": "chatml",
     "Qwen-Qwen3-0.6B": "chatml",
