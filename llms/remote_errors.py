@@ -25,7 +25,7 @@ from fourcorners.errors import (
     ModelLoadError,
 )
 from fourcorners.llms.credentials import Address
-from fourcorners.llms.retrying import RETRIED_STATUSES, mark, seconds_of
+from fourcorners.llms.retrying import RETRIED_STATUSES, Deadline, mark, seconds_of
 
 MAX_ERROR_BYTES = 65_536
 _MAX_TOLD_CHARS = 300
@@ -38,11 +38,13 @@ _OVERFLOW = re.compile(
 
 
 @contextmanager
-def translated(address: Address) -> Iterator[None]:
+def translated(address: Address, deadline: Deadline | None = None) -> Iterator[None]:
     """Lets httpx's errors out as ours; others pass."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+        if deadline is not None and deadline.is_past:
+            raise EngineTimeout(f"{address.url} was not even reached by the deadline: raise timeout_s") from error
         told = _reason(error)
         raise mark(
             BackendUnreachable(f"no connection to {address.url} ({told}): is the server running, and the URL right?")

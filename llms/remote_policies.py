@@ -169,7 +169,10 @@ def answer_by_quote(asks: Sequence[Ask], quoting: Quoting) -> Policy:
         if not quoting.citations and reads_like(text, evidence.options.refusal):
             yield from refuse(evidence, "verified")
             return
-        n_lost += yield from _looked_up(held, quoting)
+        lost = yield from _looked_up(held, quoting)
+        if lost and finish == "length":  # cut off, perhaps within a word
+            lost = yield from _looked_up(held.rstrip().rpartition(" ")[0], quoting)
+        n_lost += lost
         if not quoting.citations:  # one quote over several lines
             n_lost = yield from _looked_up(text, quoting)
         if quoting.citations:

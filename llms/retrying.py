@@ -77,6 +77,12 @@ class Deadline:
         """Seconds until then, less than 0 once it is past."""
         return None if self._end is None else self._end - time.monotonic()
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it is over."""
+        left = self.left_s
+        return left is not None and left <= 0
+
 
 def retrying(max_retries: int, deadline: Deadline) -> Retrying:
     """Tries for a thread, as tenacity's ``for attempt in …: with attempt:``."""

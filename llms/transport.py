@@ -53,7 +53,7 @@ class Transport:
         """The JSON at ``path``."""
         deadline = deadline or Deadline(None)
         for attempt in retrying(self._max_retries, deadline):
-            with attempt, translated(self.address):
+            with attempt, translated(self.address, deadline):
                 response = self._sync_client().get(self.address.url + path, timeout=self._bounded(deadline))
                 if response.status_code != httpx.codes.OK:
                     raise error_of(response.status_code, response.headers, response.content, self.address)
@@ -95,7 +95,7 @@ class Transport:
 
     def _open(self, call: Call, stack: ExitStack) -> Iterator[JSON]:
         stack.close()  # what an earlier try has left
-        with translated(self.address):
+        with translated(self.address, call.deadline):
             request = self._sync_client().stream(
                 "POST", self.address.url + call.path, json=call.body, timeout=self._bounded(call.deadline)
             )
@@ -107,7 +107,7 @@ class Transport:
 
     async def _aopen(self, call: Call, stack: AsyncExitStack) -> AsyncGenerator[JSON, None]:
         await stack.aclose()
-        with translated(self.address):
+        with translated(self.address, call.deadline):
             client = await self._async_client()
             request = client.stream(
                 "POST", self.address.url + call.path, json=call.body, timeout=self._bounded(call.deadline)
@@ -154,7 +154,7 @@ class Transport:
 
     def _payload(self, event: ServerSentEvent, deadline: Deadline) -> JSON | None:
         """What an event says; None for one that says nothing, such as a sign of life."""
-        if deadline.left_s is not None and deadline.left_s < 0:
+        if deadline.is_past:
             raise EngineTimeout(f"{self.address.url} was not done by the deadline: raise timeout_s")
         if not event.data.strip():
             return None

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ REFUSAL = "Unsure about answer"
 TEXTS = ["The ferry is blue. A ticket costs  €4.", "Unsure about answer. Dogs travel free.", "The ferry is blue."]
 
 
-def evidence_of(texts: list[str], **options: object) -> Evidence:
+def evidence_of(texts: list[str], **options: Any) -> Evidence:
     return Evidence("What does a ticket cost?", documents_from(texts), GroundingOptions(**options))
 
 

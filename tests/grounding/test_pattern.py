@@ -75,4 +75,4 @@ def _accepts(vocabulary: Vocabulary, grammar: str, text: str) -> bool:
     matcher = LLMatcher(vocabulary.constraint_tokenizer, grammar, log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     tokens = vocabulary.plain(text)
-    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+    return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
