@@ -12,15 +12,15 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fourcorners.errors import BackendError, BackendRejected, ModelLoadError, SettingsError, shortened
-from fourcorners.llms.asking import Ask, Delta, shown
+from fourcorners.llms.asking import Ask, Delta
 from fourcorners.llms.credentials import OPENAI_HOST
 from fourcorners.llms.facts import Facts
 from fourcorners.llms.remote import RemoteLLM
 from fourcorners.llms.remote_run import Reader
 from fourcorners.llms.settings import GenerationSettings
-from fourcorners.llms.tgi import prompt_text
 from fourcorners.llms.wire import OPENAI, OPENAI_ITSELF, SERVERS, Api, Server, request_fields
 from fourcorners.prompts.detection import format_of_model_id
+from fourcorners.prompts.guarding import as_message
 
 _OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama-server", "fourcorners": "fourcorners"}
 """Who servers say that their models are owned by."""
@@ -126,11 +126,11 @@ class OpenAiLLM(RemoteLLM):
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if facts.api == "completions":
             assert facts.chat_format is not None
-            return self._root + "/completions", {**body, "prompt": prompt_text(ask, facts.chat_format)}
+            return self._root + "/completions", {**body, "prompt": facts.chat_format.prompt_text(ask.system, ask.user)}
         return self._root + "/chat/completions", {**body, "messages": self._messages(ask)}
 
     def _messages(self, ask: Ask) -> list[dict[str, str]]:
-        system, user = shown(ask.system), shown(ask.user)
+        system, user = as_message(ask.system), as_message(ask.user)
         if system and not self.system_role:
             system, user = "", f"{system}\n\n{user}"
         turns = [{"role": "system", "content": system}] if system else []

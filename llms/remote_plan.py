@@ -11,12 +11,13 @@ from fourcorners.grounding.evidence import Evidence, Sentence
 from fourcorners.grounding.numbered import pack_numbered
 from fourcorners.grounding.packing import Packed, estimated_tokens, pack, packing_info
 from fourcorners.grounding.prior import lexical_prior
-from fourcorners.llms.asking import Ask, shown
+from fourcorners.llms.asking import Ask
 from fourcorners.llms.remote_policies import Policy, Quoting, answer_by_number, answer_by_quote, answer_in_text, refuse
 from fourcorners.llms.settings import MASKS, GenerationSettings
 from fourcorners.llms.stopping import stopped_at
 from fourcorners.prompts.contract import Contract, Segment, load_contract
 from fourcorners.prompts.grounded import GroundedText, default_contract_name, segments_of
+from fourcorners.prompts.guarding import as_message
 from fourcorners.prompts.instruct import InstructText
 
 MIN_CONTEXT_TOKENS = 16
@@ -135,7 +136,7 @@ def _budget(contract: Contract, evidence: Evidence, abilities: Abilities, new_to
     window, wished = abilities.window_tokens, evidence.options.context_tokens
     if window is None:
         return wished
-    bare = TURN_TOKENS + sum(estimated_tokens(shown(turn)) for turn in _turns(contract, evidence, []))
+    bare = TURN_TOKENS + sum(estimated_tokens(as_message(turn)) for turn in _turns(contract, evidence, []))
     budget = window - bare - min(new_tokens, window // 4)
     if budget < MIN_CONTEXT_TOKENS:
         raise ContextOverflow(

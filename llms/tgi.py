@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fourcorners.errors import BackendError, ModelLoadError, shortened
-from fourcorners.llms.asking import Ask, Delta, shown
+from fourcorners.llms.asking import Ask, Delta
 from fourcorners.llms.facts import Facts
 from fourcorners.llms.remote import RemoteLLM
 from fourcorners.llms.remote_run import Reader
 from fourcorners.llms.settings import GenerationSettings
 from fourcorners.llms.wire import TGI, request_fields
-from fourcorners.prompts.chat_format import ChatFormat
 from fourcorners.prompts.detection import format_of_model_id
 
 
@@ -57,7 +56,8 @@ class TgiLLM(RemoteLLM):
         assert facts.chat_format is not None
         fields = request_fields(TGI, "generate", settings, ask.pattern)
         parameters = {"details": True, "return_full_text": False, **fields["parameters"]}
-        return "/generate_stream", {"inputs": prompt_text(ask, facts.chat_format), "parameters": parameters}
+        inputs = facts.chat_format.prompt_text(ask.system, ask.user)
+        return "/generate_stream", {"inputs": inputs, "parameters": parameters}
 
     def _reader(self, facts: Facts) -> Reader:
         return _TgiReader()
@@ -84,9 +84,3 @@ class _TgiReader:
 
 def _top(payload: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(one.get("text", ""), one.get("logprob")) for one in payload.get("top_tokens") or []]
-
-
-def prompt_text(ask: Ask, chat_format: ChatFormat) -> str:
-    """Both turns as one text, for servers that are sent the whole prompt; they put BOS before it themselves."""
-    turns = (chat_format.guarded(list(turn)) for turn in (ask.system, ask.user))
-    return shown(chat_format.wrap(*turns))
