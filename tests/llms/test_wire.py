@@ -180,7 +180,7 @@ def test_an_unknown_model_is_asked_in_plain_text_with_a_warning(caplog: pytest.L
         assert "unheard-of" in caplog.text
         assert "prompt_format=" in caplog.text
         assert init_llm(f"tgi:{server.url}", prompt_format="chatml").invoke("Hi", max_new_tokens=1)
-        with pytest.raises(SettingsError, match="nope.*chatml"):
+        with pytest.raises(SettingsError, match=r"nope.*chatml"):
             init_llm(f"tgi:{server.url}", prompt_format="nope").invoke("Hi")
 
 
