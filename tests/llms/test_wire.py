@@ -35,7 +35,8 @@ def test_tgi_gets_the_settings_of_the_notebooks_under_its_own_names() -> None:
         init_llm(f"tgi:{server.url}", **NOTEBOOK).invoke("Hi")
     (request,) = seen.requests
     assert request["inputs"] == "[INST] Hi [/INST]"
-    assert request["parameters"] == {"details": True, "return_full_text": False, **NOTEBOOK}
+    stops = [*NOTEBOOK["stop"], "[INST]"]
+    assert request["parameters"] == {"details": True, "return_full_text": False, **NOTEBOOK, "stop": stops}
 
 
 def test_what_was_not_asked_for_is_left_to_tgi() -> None:
