@@ -8,6 +8,7 @@ FourCornersError                  the root: catch it to catch all of them
 │   ├── QuestionSetError          a question set for an evaluation with a row that can't be used
 │   └── ThresholdError            a threshold file that can't be used, or rows that no threshold can be made from
 ├── ModelLoadError                a model file that is missing, truncated, or not a GGUF
+│   └── ModelFetchError           a model that can't be got from the hub: no such file, gated, interrupted, disk full
 ├── ContextOverflow               the prompt does not fit in the model's window
 ├── AnswerFormatError             an LLM that can't be held to JSON answered something else: may be retried
 └── EngineError                   the engine failed or was closed while it worked: never a refusal, may be retried
@@ -62,6 +63,10 @@ class ModelLoadError(FourCornersError, ModelNotFoundError):
     """A model file can't be loaded."""
 
 
+class ModelFetchError(ModelLoadError):
+    """A model file can't be got from the hub, and no copy of it is here."""
+
+
 class ContextOverflow(InputError, ContextOverflowError):
     """The prompt does not fit in the model's window, even after packing."""
 
@@ -97,6 +102,7 @@ __all__ = [
     "IndexFileError",
     "InputError",
     "ModelError",
+    "ModelFetchError",
     "ModelLoadError",
     "QuestionSetError",
     "SettingsError",

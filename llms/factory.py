@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models.llms import BaseLLM
 
 from fourcorners.errors import SettingsError, shortened
+from fourcorners.models.hub_file import SCHEME, hub_file
+
+log = logging.getLogger(__name__)
 
 BUNDLED_CONTEXT_TOKENS = 4_096
 
 
 def init_llm(spec: str = "bundled", **settings: Any) -> BaseLLM:
-    """The LLM for ``spec``: ``"bundled"`` (the reader in this package) or ``"llama_cpp:PATH"`` (any GGUF).
+    """The LLM for ``spec``: ``"bundled"`` (the reader in this package), ``"llama_cpp:PATH"`` (any GGUF) or
+    ``"llama_cpp:hf:ORG/REPO/FILE.gguf[@REVISION]"`` (one of the Hugging Face hub, downloaded unless it is here).
 
     ``settings`` are the fields of ``LlamaCpp`` (``max_new_tokens``, ``temperature``, ``n_context_tokens`` …). The
     model is loaded at once: milliseconds for the bundled reader, seconds for large files. Raises SettingsError for an
-    unknown provider or setting, ModelLoadError for a file that is missing or damaged.
+    unknown provider or setting, ModelLoadError for a file that is missing or damaged, ModelFetchError for one that
+    can't be got.
     """
     if not isinstance(spec, str):
         raise SettingsError(f"a model spec is a text such as 'bundled', not {shortened(spec)}")
@@ -43,7 +50,16 @@ def _llama_cpp(model: str, settings: dict[str, Any]) -> BaseLLM:
 
     if not model:
         raise SettingsError("'llama_cpp' needs the path of a GGUF file: write 'llama_cpp:PATH'")
-    return LlamaCpp.load(model, **settings)
+    return LlamaCpp.load(model_file(model), **settings)
+
+
+def model_file(model: str) -> Path:
+    """The GGUF of ``llama_cpp:`` specs: a path as it is, one of the hub downloaded unless it is here."""
+    if not model.startswith(SCHEME):
+        return Path(model)
+    from fourcorners.models.hub import Hub
+
+    return Hub().fetch(hub_file(model), tell=log.info)
 
 
 _PROVIDERS: dict[str, Callable[[str, dict[str, Any]], BaseLLM]] = {"bundled": _bundled, "llama_cpp": _llama_cpp}
