@@ -34,9 +34,9 @@ def hub(local: LocalHub, tmp_path: Path) -> Hub:
 
 
 def split_reader(folder: Path) -> list[Path]:
-    """The bundled reader in parts, as llama.cpp's own tools name and mark them."""
+    """The bundled reader in three parts, as llama.cpp's own tools name and mark them."""
     reader = gguf.GGUFReader(reader_path())
-    writer = gguf.GGUFWriter(folder / "parts.gguf", "llama", split_max_tensors=20)
+    writer = gguf.GGUFWriter(folder / "parts.gguf", "llama", split_max_tensors=-(-len(reader.tensors) // 3))
     for name, entry in reader.fields.items():
         if not name.startswith(("GGUF.", "general.architecture")):
             sub = entry.types[-1] if entry.types[0] == gguf.GGUFValueType.ARRAY else None
