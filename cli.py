@@ -1,4 +1,5 @@
-"""The command line: ``fourcorners ask``, ``chat``, ``index``, ``eval``, ``calibrate``, ``serve`` and ``mcp``.
+"""The command line: ``fourcorners ask``, ``chat``, ``index``, ``eval``, ``calibrate``, ``models``, ``serve`` and
+``mcp``.
 
 The answer goes to standard output, everything else to standard error. Exit status: 0 answered, 3 refused, 2 bad usage
 or input that can't be used, 1 a fault, 4 done but for some files or rows, 130 interrupted. Nothing heavy is imported
@@ -25,6 +26,7 @@ from fourcorners.cli_calibrate import calibrate_command
 from fourcorners.cli_chat import chat
 from fourcorners.cli_eval import EXAMPLES, ThresholdsOption, eval_command
 from fourcorners.cli_index import index_command
+from fourcorners.cli_models import models_app
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -154,6 +156,7 @@ app.command()(chat)
 app.command("index")(index_command)
 app.command("eval", epilog=EXAMPLES)(eval_command)
 app.command("calibrate")(calibrate_command)
+app.add_typer(models_app, name="models")
 
 
 @app.command()

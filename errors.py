@@ -9,6 +9,7 @@ FourCornersError                  the root: catch it to catch all of them
 │   ├── ThresholdError            a threshold file that can't be used, or rows that no threshold can be made from
 │   └── BackendRejected           a remote server says that it can't use the request
 ├── ModelLoadError                a model file that is missing, truncated, or not a GGUF; a model that a server lacks
+│   └── ModelFetchError           a model that can't be got from the hub: no such file, gated, interrupted, disk full
 ├── ContextOverflow               the prompt does not fit in the model's window
 ├── AnswerFormatError             an LLM that can't be held to JSON or quotes answered something else: may be retried
 ├── BackendDenied                 a remote server does not take the credentials, or wants some
@@ -77,6 +78,10 @@ class ModelLoadError(FourCornersError, ModelNotFoundError):
     """A model file can't be loaded, or a server does not have the model."""
 
 
+class ModelFetchError(ModelLoadError):
+    """A model file can't be got from the hub, and no copy of it is here."""
+
+
 class ContextOverflow(InputError, ContextOverflowError):
     """The prompt does not fit in the model's window, even after packing."""
 
@@ -139,6 +144,7 @@ __all__ = [
     "IndexFileError",
     "InputError",
     "ModelError",
+    "ModelFetchError",
     "ModelLoadError",
     "QuestionSetError",
     "SettingsError",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models.llms import BaseLLM
 
 from fourcorners.errors import SettingsError, shortened
+from fourcorners.models.hub_file import SCHEME, hub_file
+
+log = logging.getLogger(__name__)
 
 BUNDLED_CONTEXT_TOKENS = 4_096
 
@@ -15,15 +20,17 @@ BUNDLED_CONTEXT_TOKENS = 4_096
 def init_llm(spec: str | Sequence[str] = "bundled", **settings: Any) -> BaseLLM:
     """The LLM for ``spec``.
 
-    In this process: ``"bundled"`` (the reader in this package), ``"llama_cpp:PATH"`` (any GGUF). On a server:
-    ``"tgi:URL"``, ``"openai:URL#MODEL"`` (vLLM, SGLang, llama-server, any OpenAI-compatible one),
+    In this process: ``"bundled"`` (the reader in this package), ``"llama_cpp:PATH"`` (any GGUF) or
+    ``"llama_cpp:hf:ORG/REPO/FILE.gguf[@REVISION]"`` (one of the Hugging Face hub, downloaded unless it is here). On a
+    server: ``"tgi:URL"``, ``"openai:URL#MODEL"`` (vLLM, SGLang, llama-server, any OpenAI-compatible one),
     ``"huggingface:ORG/MODEL"`` (Inference Providers; ``@PROVIDER`` behind it picks one). A list of such specs is one
     LLM that spreads its requests over them (``ReplicatedLLM``).
 
     ``settings`` are those of ``GenerationSettings`` (``max_new_tokens``, ``temperature`` …) and of ``LlamaCpp`` or
     ``RemoteLLM``; with a list they are for all. A model in this process is loaded at once: milliseconds for the
     bundled reader, seconds for large files; a server is not asked anything yet. Raises SettingsError for an unknown
-    provider or setting, ModelLoadError for a file that is missing or damaged.
+    provider or setting, ModelLoadError for a file that is missing or damaged, ModelFetchError for one that can't be
+    got.
     """
     if isinstance(spec, list | tuple):
         return _replicas(spec, settings)
@@ -51,7 +58,16 @@ def _llama_cpp(model: str, settings: dict[str, Any]) -> BaseLLM:
 
     if not model:
         raise SettingsError("'llama_cpp' needs the path of a GGUF file: write 'llama_cpp:PATH'")
-    return LlamaCpp.load(model, **settings)
+    return LlamaCpp.load(model_file(model), **settings)
+
+
+def model_file(model: str) -> Path:
+    """The GGUF of ``llama_cpp:`` specs: a path as it is, one of the hub downloaded unless it is here."""
+    if not model.startswith(SCHEME):
+        return Path(model)
+    from fourcorners.models.hub import Hub
+
+    return Hub().fetch(hub_file(model), tell=log.info)
 
 
 def _tgi(url: str, settings: dict[str, Any]) -> BaseLLM:
