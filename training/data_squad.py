@@ -119,7 +119,7 @@ class Swapper:
 
     def __init__(self, texts: Sequence[str]) -> None:
         found = {word for text in texts for word in re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,}", text)}
-        self._names = sorted(found - _KEEP)
+        self._names: list[str] = sorted(found - _KEEP)
 
     def swapped(self, rng: random.Random, example: Example) -> Example:
         """The example with names and numbers replaced consistently in question, context and answer."""

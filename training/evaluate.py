@@ -71,7 +71,7 @@ def case_of(example: Example) -> Case:
     return Case(example.question, "\n\n".join(example.documents), (example.answer,) if example.gold else ())
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def read(model: Reader, tokenizer: SegmentTokenizer, case: Case, most: int) -> Read | None:
     """Score one case as the runtime does; None where there is nothing to read."""
     shown = show(Example(case.question, (case.context,), None, ""), most)

@@ -32,7 +32,7 @@ def pointed(
     packed = pack(evidence, prior, lambda text: len(vocabulary.plain(text)), 2000, N_MARKS, 400)
     page = page_of(evidence, packed, vocabulary, signs)
     policy = answer_by_pointing(page, packed, evidence, prior, vocabulary, signs, chosen)
-    return drive(policy, model)  # type: ignore[arg-type]
+    return drive(policy, model)
 
 
 class Told:
