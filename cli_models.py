@@ -207,7 +207,7 @@ def _check_room(header: Any, n_tokens: int) -> None:
 
 
 def _row(model: ModelFile) -> dict[str, Any]:
-    from fourcorners.prompts.chat_format import chat_format_of
+    from fourcorners.prompts.detection import format_of_gguf
 
     header = model.header
     return {
@@ -218,7 +218,7 @@ def _row(model: ModelFile) -> dict[str, Any]:
         "architecture": header.architecture if header else "",
         "quantisation": header.quantisation if header else "",
         "context_tokens": header.n_context_tokens if header else 0,
-        "prompt_format": chat_format_of(header.text_metadata).name if header else "",
+        "prompt_format": format_of_gguf(header.text_metadata, model=model.spec).name if header else "",
         "checksum": model.checksum,
         "checked": model.checked,
         "problem": model.problem,

@@ -29,6 +29,8 @@ from fourcorners.grounding.quoting import (
 from fourcorners.grounding.segmentation import chunks
 from fourcorners.grounding.tracker import Start, word_starts
 
+N_CONFIRMED = 3
+"""So many of the sentences with the best scores are looked at closer."""
 STOP_MARGIN = 1.5
 """A further sentence is worth adding while it scores at most this far (in nats) behind the best one."""
 MAX_PHRASE_BYTES = 240
@@ -47,7 +49,7 @@ def answer_by_pointing(
 ) -> Policy:
     """Emit the refusal, or one to ``max_spans`` sentences of ``page`` or spans in them, then the ``Outcome``.
 
-    Takes two evaluations, and one more for each further span.
+    Takes one evaluation, and a short one for each sentence that is looked at closer.
     """
     yield from _Pointing(page, packed, evidence, prior, tokens, signs, rules).run()
 
@@ -84,10 +86,15 @@ class _Pointing:
             rows = yield Evaluate(0, self._page.tokens, len(self._page.sentences) + 1)
             of_model = rules.model_weight * rows[:, self._signs.yes].astype(np.float64)
             scores = np.array([c.prior for c in self._candidates]) + of_model[self._places]
-            best = self._pick(scores)
-            closer = yield from self._look_closer(best)
+            leading = [int(n) for n in np.argsort(-scores, kind="stable")[:N_CONFIRMED]]
+            closers = []
+            for number in leading:
+                closers.append((yield from self._look_closer(number)))
+            confirmed = scores[leading] + rules.check_weight * np.array([closer.check for closer in closers])
             refusal = rules.prior_weight * self._prior.refusal + float(of_model[-1])
-            score = refusal - float(scores.max()) - rules.check_weight * closer.check
+            score = refusal - float(confirmed.max())
+            picked = self._pick(confirmed)
+            best, closer = leading[picked], closers[picked]
         if score > rules.threshold or not self._candidates:
             n_tokens = self._tokens.plain(options.refusal)
             yield from pieces_of(options.refusal, n_tokens, self._tokens)

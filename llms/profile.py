@@ -57,10 +57,10 @@ READER = Profile(
     points=True,
     context_tokens=400,
     prior_weight=1.0,
-    model_weight=0.5,
-    check_weight=0.5,
-    sentence_threshold=2.0,
-    phrase_threshold=2.0,
+    model_weight=0.35,
+    check_weight=0.35,
+    sentence_threshold=1.0,
+    phrase_threshold=1.0,
     form_threshold=0.55,
 )
 

@@ -51,8 +51,9 @@ class Told:
             return rows
         rows[-1, self._signs.yes] = self._check
         pieces = [self._vocabulary.pieces[token].decode().strip() for token in step.tokens[1:-1]]
-        rows[pieces.index(self._start), self._signs.start] = 9.0
-        rows[len(pieces) - 1 - pieces[::-1].index(self._end), self._signs.end] = 9.0
+        if self._start in pieces and self._end in pieces:
+            rows[pieces.index(self._start), self._signs.start] = 9.0
+            rows[len(pieces) - 1 - pieces[::-1].index(self._end), self._signs.end] = 9.0
         return rows
 
 
@@ -82,7 +83,7 @@ def test_it_quotes_the_sentence_that_the_model_points_at(vocabulary: Vocabulary)
     answer, outcome = pointed(vocabulary, evidence_of("What about dogs?", [DOCUMENT]), model, rules(check_weight=1.0))
     assert answer == "A ticket costs $1,200.50."
     assert outcome.citations[0].start == DOCUMENT.index("A ticket")
-    assert [step.position for step in model.asked] == [0, len(model.asked[0].tokens)]
+    assert [step.position for step in model.asked] == [0, *[len(model.asked[0].tokens)] * 3]
 
 
 def test_a_phrase_is_cut_at_the_borders_of_words_and_prices(vocabulary: Vocabulary) -> None:
