@@ -11,7 +11,7 @@ from fourcorners.llms.llama_cpp import LlamaCpp
 
 pytestmark = pytest.mark.timeout(120)
 LEAST = {"dev": 0.60, "test": 0.72}
-LEAST_GAIN, MOST_BEHIND = 0.03, 0.10
+LEAST_GAIN, MOST_BEHIND = 0.03, 0.13
 """Over the follow-up asked alone, and behind the same question as a person would put it."""
 
 
